@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * KTAP output for a program of many subtests.
+ *
+ * A program first adds its subtests, then calls ktap_main(), which runs those
+ * whose name holds the string given on the command line (all, if none), and
+ * returns the exit status. A subtest is a function that returns one of
+ * KTAP_PASS, ktap_fail() or ktap_skip(); each of the last two says why.
+ */
+#ifndef KTAP_H
+#define KTAP_H
+
+#include "util.h"
+
+enum ktap_result {
+	KTAP_PASS,
+	KTAP_FAIL,
+	KTAP_SKIP,
+};
+
+typedef enum ktap_result (*ktap_fn)(const void *arg);
+
+void ktap_add(ktap_fn fn, const void *arg, const char *name, ...)
+	__printf(3, 4);
+int ktap_main(int argc, char **argv);
+
+/* Both keep the reason of the subtest that runs now, and return their result. */
+enum ktap_result ktap_fail(const char *why, ...)
+	__printf(1, 2);
+enum ktap_result ktap_skip(const char *why, ...)
+	__printf(1, 2);
+
+/* A line of detail for a human reader. */
+void ktap_diag(const char *fmt, ...) __printf(1, 2);
+
+#endif
