@@ -108,12 +108,14 @@ def size(number):
 class step:
     """One long thing: `with ui.step("Building X") as s: s.progress(3, 10)`.
 
-    A quiet step that ends within a second prints nothing at all.
+    A quiet step that ends within a second prints nothing at all. WATCH is
+    called to learn the progress where nobody calls progress().
     """
 
-    def __init__(self, title, quiet=True):
+    def __init__(self, title, quiet=True, watch=None):
         self.title = title
         self.quiet = quiet
+        self.watch = watch
         self.began = time.monotonic()
         self.done = self.total = None
         self.note = ""
@@ -152,6 +154,8 @@ class step:
     def _tick(self, tty):
         # A clock of its own: a step that hangs still shows its time
         while not self._over.wait(REDRAW_EVERY):
+            if self.watch:
+                self.progress(*self.watch())
             if tty:
                 if self.seconds > 0.5:
                     _line.draw(self._text())
