@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`./lab exec` and `./lab shell`: a program of the caller's own in the VM."""
+
+import argparse
+import collections
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import sys
+
+import streams
+import ui
+import vm
+
+DESCRIPTION = """\
+Run COMMAND in a VM with the patched kernel, as root, with two RDMA devices:
+rxe0 (10.0.0.1) and rxe1 (10.0.0.2), one virtual link between them. The host's
+files are there at the same paths. All of them can be written, but only what
+is written below the working directory (and --rw DIR) stays; sockets, fifos
+and unnamed temporary files work everywhere else, /tmp say.
+"""
+
+STATUSES = f"""\
+The exit status is COMMAND's, or 128 + N where signal N ended it, or
+  {vm.PANICKED}  the kernel panicked or had an oops: its trace is on stderr
+  {vm.TIMED_OUT}  --timeout was reached
+  {vm.FAILED}  the lab failed: the reason is on stderr
+  {vm.NOT_EXECUTABLE}  COMMAND cannot be executed
+  {vm.NOT_FOUND}  COMMAND was not found
+
+Ctrl-C reaches COMMAND; a second one ends the VM. Kernel messages are in
+build/logs/vm/. To load more modules, call modprobe in the VM.
+"""
+
+
+def options(verb, with_command):
+    usage = f"./lab {verb} [OPTION]..." + (" [--] COMMAND [ARGUMENT]..." if with_command else "")
+    parser = argparse.ArgumentParser(
+        prog=f"lab {verb}", usage=usage, description=DESCRIPTION, epilog=STATUSES,
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--kernel", choices=("phyr", "stock", "debug"), default="phyr",
+        help="the kernel to boot (default: phyr)")
+    add("--mem", metavar="SIZE", default="2G", help="memory of the VM (default: 2G)")
+    add("--cpus", metavar="N", type=int, default=2, help="processors of the VM (default: 2)")
+    add("--device", metavar="QEMU-ARGS", action="append", default=[], dest="devices",
+        help="more for QEMU: a -device, or any of its options; may be repeated")
+    add("--append", metavar="KERNEL-ARGS", action="append", default=[],
+        help="more for the kernel command line; may be repeated")
+    add("--rw", metavar="DIR", action="append", default=[],
+        help="a directory that reaches the host, as the working directory does; "
+             "may be repeated")
+    add("--timeout", metavar="SECONDS", type=float,
+        help="end COMMAND this long after its start")
+    add("--icount", action="store_true",
+        help="one processor and a clock that counts instructions: slow, but the same "
+             "in each run")
+    add("-v", "--verbose", action="store_true",
+        help="say which kernel log and which accelerator is used")
+    return parser
+
+
+def split(args):
+    """The lab's own options, and the command, which begins at -- or at the
+    first word that is not an option."""
+    with_value = {"--kernel", "--mem", "--cpus", "--device", "--append", "--rw", "--timeout"}
+    i = 0
+    while i < len(args):
+        if args[i] == "--":
+            return args[:i], args[i + 1:]
+        if not args[i].startswith("-") or args[i] == "-":
+            break
+        i += 2 if args[i] in with_value else 1
+    return args[:i], args[i:]
+
+
+class Signals:
+    """Signals as a queue, for a loop to take from: no handler runs in between."""
+
+    WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
+               signal.SIGWINCH, signal.SIGCONT)
+
+    def __init__(self):
+        self._queue = collections.deque()
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+
+    def __enter__(self):
+        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        for signum in self.WATCHED:
+            if signal.getsignal(signum) != signal.SIG_IGN:      # nohup, or sh's &
+                signal.signal(signum, lambda n, _: self._queue.append(n))
+        return self
+
+    def __exit__(self, *_):
+        signal.set_wakeup_fd(-1)
+
+    def fileno(self):
+        return self._read.fileno()
+
+    def take(self):
+        with contextlib.suppress(BlockingIOError):
+            self._read.recv(4096)
+        while self._queue:
+            yield self._queue.popleft()
+
+
+def standard_streams():
+    """0, 1 and 2, or CLOSED; those are filled, so that no file of ours gets there."""
+    fds = [fd if streams.is_open(fd) else vm.CLOSED for fd in range(3)]
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return fds
+
+
+def report(result, argv, verbose):
+    """What the lab has to say about the end of the program."""
+    if result.error:
+        ui.say(f"lab: {os.fsdecode(argv[0])}: {result.error}")
+    if result.panic:
+        ui.say(result.panic)
+        ui.say("lab: the kernel panicked, see the trace above")
+    elif result.timed_out:
+        ui.say("lab: the time limit was reached, the program was ended")
+    elif result.stopped:
+        ui.say(f"lab: stopped by {signal.Signals(result.stopped).name}")
+    if result.panic or verbose:
+        ui.say(f"     kernel log: {vm.paths.show(result.kernel_log)}")
+
+
+def run(opts, argv, env):
+    stdin, stdout, stderr = standard_streams()
+    try:
+        vm.prepare(opts.kernel)
+        with Signals() as signals:
+            result = vm.run(
+                argv, kernel=opts.kernel, mem=opts.mem, cpus=opts.cpus, devices=opts.devices,
+                cmdline=opts.append, timeout=opts.timeout, stdin=stdin, stdout=stdout,
+                stderr=stderr, env=env, rw=opts.rw, icount=opts.icount, name="exec",
+                signals=signals)
+    except ui.LabError as e:
+        e.show()
+        return vm.FAILED
+    report(result, argv, opts.verbose)
+    return result.status
+
+
+def main(args):
+    own, argv = split(args)
+    parser = options("exec", True)
+    try:
+        opts = parser.parse_args(own)
+    except SystemExit as e:
+        return vm.FAILED if e.code else 0
+    if not argv:
+        parser.print_usage(sys.stderr)
+        ui.say("lab: exec needs a command")
+        return vm.FAILED
+    return run(opts, [os.fsencode(arg) for arg in argv], dict(os.environb))
+
+
+def shell(args):
+    parser = options("shell", False)
+    try:
+        opts = parser.parse_args(args)
+    except SystemExit as e:
+        return vm.FAILED if e.code else 0
+    env = dict(os.environb)
+    own = os.fsdecode(env.get(b"SHELL", b"/bin/bash"))
+    argv = [own]
+    if os.path.basename(own) == "bash":
+        argv += ["--rcfile", str(vm.paths.TESTING / "vm" / "bashrc")]
+    env[b"LAB_VM"] = opts.kernel.encode()
+    env[b"PS1"] = f"[VM {opts.kernel}] $ ".encode()
+    return run(opts, [os.fsencode(arg) for arg in argv], env)

@@ -1,0 +1,515 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run a program in the VM.
+
+    result = vm.run(["ibv_devinfo"], kernel="stock")
+    result.status, result.stdout, result.stderr, result.kernel_log, result.reports
+
+QEMU is a child that the kernel kills when we die (PR_SET_PDEATHSIG), and the
+agent in the VM ends it when its control port closes: none is left behind,
+however the lab ends.
+"""
+
+import itertools
+import os
+import selectors
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import agent
+import klog
+import paths
+import streams
+import ui
+
+# Statuses of the lab's own, as `timeout` and `env` have them; else the
+# program's: its exit status, or 128 + N where signal N ended it.
+PANICKED = 123
+TIMED_OUT = 124
+FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+BOOT_LIMIT = 300        # seconds; far more than the slowest kernel takes
+STOP_LIMIT = 5          # for what was written to reach the host
+KEEP_LOGS = 200
+MODULES = ("rdma_rxe", "ib_uverbs", "rdma_ucm")
+PORTS = ("control", "stdin", "stdout", "stderr", "tty")
+# No directory of the host's, or the VM has one of its own there
+NOT_SHARED = ("/", "/dev", "/proc", "/sys")
+
+STDOUT = subprocess.STDOUT
+CLOSED = streams.CLOSED
+
+
+@dataclass
+class Result:
+    """How the program ended, and what it and the kernel said."""
+    status: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+    kernel_log: Path = None
+    panic: str = ""             # its trace
+    timed_out: bool = False
+    stopped: int = 0            # the signal that made us stop it
+    error: str = ""             # why the program could not be executed
+    seconds: float = 0.0        # from its start to its end
+    reports: list = field(default_factory=list)     # the kernel's complaints
+
+
+# -- what QEMU is told --------------------------------------------------------
+
+def _comma(path):
+    """A path within an option list of QEMU's."""
+    return os.fsdecode(path).replace(",", ",,")
+
+
+def _share(tag, path, options=""):
+    name = tag.replace(".", "-")
+    return ["-fsdev", f"local,id={name},path={_comma(path)},security_model=none,"
+                      f"multidevs=remap{options}",
+            "-device", f"virtio-9p-pci,fsdev={name},mount_tag={tag}"]
+
+
+def _device(text):
+    """--device's words: as they are, or with the -device left out."""
+    words = shlex.split(text)
+    return words if not words or words[0].startswith("-") else ["-device", *words]
+
+
+def command(machine, *, image, initrd, log, mem, cpus, devices, cmdline, shares, fds):
+    """The QEMU command line. MACHINE says which accelerator, as accel.py does."""
+    args = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35",
+            "-display", "none", "-no-reboot", *machine, "-m", mem, "-smp", str(cpus)]
+    # First, as an IOMMU has to come before the devices behind it
+    for text in devices:
+        args += _device(text)
+    args += ["-chardev", f"file,id=kernel,path={_comma(log)},append=on",
+             "-serial", "chardev:kernel", "-device", "virtio-serial-pci"]
+    for name, fd in fds.items():
+        args += ["-chardev", f"socket,id={name},fd={fd}",
+                 "-device", f"virtserialport,chardev={name},name=lab.{name}"]
+    args += _share("lab.root", "/", ",readonly=on")
+    for tag, path in shares:
+        args += _share(tag, path)
+    args += ["-device", "virtio-rng-pci", "-kernel", str(image), "-initrd", str(initrd),
+             "-append", " ".join(["console=ttyS0 printk.time=1 panic=-1 oops=panic random.trust_cpu=on",
+                                  *cmdline])]
+    return args
+
+
+# -- what the agent is told ---------------------------------------------------
+
+def module_files(kernel, names):
+    """The files of modules NAMES, each after those that it needs."""
+    base = Path(kernel.modules) / "lib" / "modules" / kernel.release
+    needs = {}
+    try:
+        text = (base / "modules.dep").read_text()
+    except OSError as e:
+        raise ui.LabError(f"the kernel's modules are not there: {e}",
+                          "./lab build makes them") from e
+    for line in text.splitlines():
+        file, _, rest = line.partition(":")
+        needs[Path(file).name.split(".")[0].replace("-", "_")] = (file, rest.split())
+    order = []
+    for name in names:
+        if name in needs:       # else it is built in
+            file, rest = needs[name]
+            order += reversed(rest)
+            order.append(file)
+    return [str(base / file) for file in dict.fromkeys(order)]
+
+
+def environment(env=None):
+    """ENV (the caller's own, as bytes) with the patched rdma-core put in front."""
+    import userspace
+    core = os.fsencode(userspace.ensure_rdma_core())
+    env = dict(os.environb if env is None else env)
+    for name, folder in ((b"PATH", b"bin"), (b"LD_LIBRARY_PATH", b"lib")):
+        own = env.get(name)
+        env[name] = core + b"/" + folder + (b":" + own if own else b"")
+    return env
+
+
+def shared(cwd, rw):
+    """The directories to share writable, outer ones first."""
+    found = []
+    for path in [cwd, *rw]:
+        real = os.path.realpath(path)
+        if not os.path.isdir(real):
+            raise ui.LabError(f"{os.fsdecode(path)} is not a directory that can be shared")
+        if real in NOT_SHARED or real.startswith(("/dev/", "/proc/", "/sys/")):
+            raise ui.LabError(f"{real} cannot be the working directory, or --rw",
+                              "It would be writable in the VM, and what is written would "
+                              "reach the host.\nGo to a directory below it first.")
+        if real not in found:
+            found.append(real)
+    return sorted(found, key=lambda path: path.count("/"))
+
+
+def _kinds(fds, terminal):
+    """For the agent: p(ipe), t(erminal), c(losed), s(ame as stdout)."""
+    def kind(fd):
+        if fd == CLOSED:
+            return "c"
+        return "t" if terminal and streams.is_tty(fd) else "p"
+    kinds = [kind(fd) for fd in fds]
+    if kinds[1] == kinds[2] == "p" and streams.same_file(fds[1], fds[2]):
+        kinds[2] = "s"
+    return kinds
+
+
+# -- one run ------------------------------------------------------------------
+
+_count = itertools.count()
+
+
+def _log_path(name):
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    log = paths.log(f"vm/{stamp}-{name}-{os.getpid()}.{next(_count)}.log")
+    for old in sorted(log.parent.glob("*.log"))[:-KEEP_LOGS]:
+        old.unlink(missing_ok=True)
+    return log
+
+
+class _Run:
+    """One VM, from its start to its end."""
+
+    def __init__(self, log, timeout, signals):
+        self.log = log
+        self.timeout = timeout
+        self.signals = signals
+        self.result = Result(FAILED, kernel_log=log)
+        self.ours = {}
+        self.threads = {}
+        self.terminal = None
+        self.qemu = None
+        self.began = None               # when the program did
+        self.deadline = time.monotonic() + BOOT_LIMIT
+        self.stopping = False
+        self.totals = None              # bytes of stdout, stderr, tty: the end
+        self.asked = self.answer = None # about the interrupt key
+        self.interrupts = 0
+        self.stdin_told = False
+        self.broken_told = set()
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+
+    def wake(self):
+        try:
+            self._wake_in.send(b"!")
+        except OSError:
+            pass
+
+    # start
+
+    def start(self, make_command):
+        theirs = {}
+        for name in PORTS:
+            self.ours[name], theirs[name] = socket.socketpair()
+        fds = {name: sock.fileno() for name, sock in theirs.items()}
+        argv = make_command(fds)
+        with open(self.log, "ab") as out:
+            try:
+                # setpriv: no code of ours between fork and exec, so threads are safe
+                self.qemu = subprocess.Popen(
+                    ["setpriv", "--pdeathsig", "KILL", *argv], pass_fds=fds.values(),
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    cwd="/", start_new_session=True)
+            except FileNotFoundError as e:
+                raise ui.LabError(f"cannot start the VM: {e.strerror}: {e.filename}") from e
+        for sock in theirs.values():
+            sock.close()
+        self.wire = agent.Wire(self.ours["control"])
+
+    def connect(self, stdin, stdout, stderr, kinds):
+        """A thread for each stream that the program has."""
+        if self.terminal:
+            self.threads["tty"] = streams.Output(self.ours["tty"], self.terminal.output,
+                                                 self.wake)
+            if kinds[0] == "t":
+                self.threads["keys"] = streams.Keys(self.ours["tty"], self.terminal, self.wake)
+        if kinds[0] == "p":
+            self.threads["stdin"] = streams.Input(self.ours["stdin"], stdin, self.wake)
+        for name, kind, fd in (("stdout", kinds[1], stdout), ("stderr", kinds[2], stderr)):
+            if kind == "p":
+                self.threads[name] = streams.Output(self.ours[name], fd, self.wake)
+
+    # what may happen
+
+    def message(self, kind, data):
+        if kind == "F":
+            raise ui.LabError("the VM could not be set up: " + data.decode(errors="replace"),
+                              log=self.log)
+        if kind == "R":
+            self.began = time.monotonic()
+            self.deadline = self.began + self.timeout if self.timeout is not None else None
+            self.on_running()
+        elif kind == "N":
+            self.not_executed(int(data))
+        elif kind == "I":
+            self.threads["stdin"].unwanted = True
+            self.on_stdin_unwanted()
+        elif kind == "Q":
+            self.answer = data == b"1"
+        elif kind == "X":
+            status, *self.totals = map(int, data.split())
+            self.result.status = os.waitstatus_to_exitcode(status)
+            if self.result.status < 0:
+                self.result.status = 128 - self.result.status
+
+    def not_executed(self, number):
+        self.result.error = os.strerror(number)
+        self.result.status = NOT_FOUND if number == 2 else NOT_EXECUTABLE
+        self.totals = [0, 0, 0]
+
+    def on_running(self):
+        self.connect(*self.wanted)
+        if self.terminal:
+            self.terminal.take()
+
+    def on_stdin_unwanted(self):
+        """Pass it on: who writes to us gets SIGPIPE, as from the program."""
+        if self.signals and isinstance(self.wanted[0], int):
+            null = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(null, self.wanted[0])
+            os.close(null)
+
+    def stop(self, limit=STOP_LIMIT):
+        """End the program, and give what it wrote the time to arrive."""
+        if self.stopping or self.began is None:
+            self.deadline = time.monotonic()
+        else:
+            self.wire.send("x")
+            self.deadline = time.monotonic() + limit
+        self.stopping = True
+
+    def on_signal(self, signum):
+        import signal
+        if signum == signal.SIGWINCH:
+            if self.terminal and self.began:
+                self.wire.send("z", self.terminal.size())
+        elif signum == signal.SIGCONT:
+            if self.terminal and self.began:
+                self.terminal.take()
+        elif signum == signal.SIGINT and self.began and not self.interrupts:
+            self.interrupts += 1
+            self.wire.send("k", signum)
+        else:
+            self.result.stopped = signum
+            self.stop()
+
+    def watch_keys(self):
+        """The first Ctrl-C is the program's; a second one ends the VM, unless
+        the first went to a child of the program's (it is a shell, say)."""
+        import signal
+        keys = self.threads.get("keys")
+        if not keys:
+            return
+        if not keys.interrupts:
+            self.asked = None
+        elif self.asked is None:
+            self.asked, self.answer = (keys.interrupts, time.monotonic()), None
+            self.wire.send("q")
+        elif keys.interrupts > self.asked[0]:
+            hung = self.answer is None and time.monotonic() - self.asked[1] > 2
+            if self.answer or hung:
+                self.result.stopped = signal.SIGINT
+                self.stop()
+            else:
+                self.asked = None
+                self.watch_keys()
+
+    def watch_streams(self):
+        stdin = self.threads.get("stdin")
+        if stdin and stdin.ended and not self.stdin_told:
+            self.stdin_told = True
+            self.wire.send("i", stdin.total)
+        for name, number in (("stdout", 1), ("stderr", 2)):
+            thread = self.threads.get(name)
+            if thread and thread.broken and name not in self.broken_told:
+                self.broken_told.add(name)
+                self.wire.send("o", number)
+
+    def complete(self):
+        """Is all that the program wrote where it belongs?"""
+        if self.totals is None:
+            return False
+        return all(thread is None or thread.total >= total for thread, total in
+                   zip(map(self.threads.get, ("stdout", "stderr", "tty")), self.totals))
+
+    # the loop
+
+    def loop(self):
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.ours["control"], selectors.EVENT_READ, self.on_control)
+            selector.register(self._wake_out, selectors.EVENT_READ, self.on_wake)
+            if self.signals:
+                selector.register(self.signals.fileno(), selectors.EVENT_READ, self.on_signals)
+            while not self.complete():
+                left = None if self.deadline is None else self.deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    if self.on_deadline():
+                        return
+                    continue
+                for key, _ in selector.select(left):
+                    if key.data() is False:
+                        return
+
+    def on_control(self):
+        messages = self.wire.receive()
+        if messages is None:
+            self.on_death()
+            return False
+        for kind, data in messages:
+            self.message(kind, data)
+        return True
+
+    def on_wake(self):
+        try:
+            self._wake_out.recv(4096)
+        except BlockingIOError:
+            pass
+        self.watch_streams()
+        self.watch_keys()
+        return True
+
+    def on_signals(self):
+        for signum in self.signals.take():
+            self.on_signal(signum)
+        return True
+
+    def on_deadline(self):
+        """True where there is no more to wait for."""
+        if self.stopping:
+            return True
+        if self.began is None:
+            raise ui.LabError(f"the VM did not get ready within {BOOT_LIMIT} s",
+                              log=self.log, tail=klog.lines(self.log)[-15:])
+        self.result.timed_out = True
+        self.stop()
+        return False
+
+    def on_death(self):
+        """QEMU is gone, and the agent did not say goodbye."""
+        if self.stopping:
+            return
+        self.qemu.wait()
+        self.result.panic = klog.panic(self.log)
+        if not self.result.panic:
+            raise ui.LabError("the VM ended before the program did", log=self.log,
+                              tail=klog.lines(self.log)[-15:])
+
+    def finish(self):
+        self.result.seconds = time.monotonic() - self.began if self.began else 0.0
+        if self.terminal:
+            self.terminal.give_back()
+        if self.qemu:
+            # SIGTERM, so that disk images that the caller attached are complete
+            self.qemu.terminate()
+            try:
+                self.qemu.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                self.qemu.kill()
+                self.qemu.wait()
+        for sock in self.ours.values():
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        for name in ("stdout", "stderr", "tty"):
+            if name in self.threads:
+                self.threads[name].join(1)
+        for sock in (*self.ours.values(), self._wake_in, self._wake_out):
+            sock.close()
+
+    def outcome(self):
+        result = self.result
+        for name in ("stdout", "stderr"):
+            thread = self.threads.get(name)
+            if thread and thread.fd is None:
+                setattr(result, name, bytes(thread.data))
+        if result.panic:
+            result.status = PANICKED
+        elif result.stopped:
+            result.status = 128 + result.stopped
+        elif result.timed_out:
+            result.status = TIMED_OUT
+        result.reports = klog.reports(self.log)
+        return result
+
+
+def prepare(kernel="phyr"):
+    """Build and install whatever a run with KERNEL needs; gives the kernel."""
+    import kernel as kernels
+    import packages
+    import userspace
+
+    packages.ensure("vm")
+    built = kernels.ensure(kernel)
+    userspace.ensure_rdma_core()
+    agent.initramfs()
+    return built
+
+
+def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeout=None,
+        stdin=b"", stdout=None, stderr=None, cwd=None, env=None, rw=(), icount=False,
+        network=True, umask=None, name="run", signals=None):
+    """Run ARGV in a VM and give its Result.
+
+    STDIN is bytes or a descriptor; STDOUT and STDERR are descriptors, or None
+    to have them in the result; STDERR may be vm.STDOUT. A descriptor that is a
+    terminal is one for the program too, where SIGNALS says that we own it.
+    """
+    import accel
+
+    built = prepare(kernel)
+    cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
+    env = environment(env)
+    merged = stderr == STDOUT
+    fds = [stdin, stdout, stdout if merged else stderr]
+    kinds = _kinds(fds, signals is not None)
+    if merged:
+        kinds[2] = "s"
+    shares = [(f"lab.rw{i}", path) for i, path in enumerate(shared(cwd, rw))]
+    initrd = agent.initramfs()
+    machine = accel.machine(built, initrd, icount)
+    if icount:
+        cpus = 1
+    if umask is None:
+        umask = os.umask(0)
+        os.umask(umask)
+
+    log = _log_path(name)
+    this = _Run(log, timeout, signals)
+    this.wanted = (stdin, stdout, stderr, kinds)
+    if "t" in kinds:
+        this.terminal = streams.Terminal(fds)
+    job = [("a", arg) for arg in argv]
+    job += [("e", key + b"=" + value) for key, value in env.items()]
+    for share in shares:
+        job += [("w", part) for part in share]
+    job += [("d", cwd), ("u", umask), ("h", os.uname().nodename[:64]), ("s", "".join(kinds)),
+            ("l", str(Path(built.modules) / "lib" / "modules" / built.release))]
+    if network:
+        job += [("m", file) for file in module_files(built, MODULES)] + [("n", b"")]
+    if this.terminal:
+        job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
+
+    def make_command(fds):
+        return command(machine, image=built.image, initrd=initrd, log=log, mem=mem,
+                       cpus=cpus, devices=devices, cmdline=cmdline, shares=shares, fds=fds)
+    try:
+        this.start(make_command)
+        sender = threading.Thread(target=agent.send_job, args=(this.wire, job), daemon=True)
+        sender.start()
+        this.loop()
+    finally:
+        this.finish()
+    return this.outcome()

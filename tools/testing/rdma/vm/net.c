@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Two RDMA devices on the two ends of one virtual link, in one network
+ * namespace.
+ *
+ * The kernel would short-cut traffic between two addresses of its own: the
+ * "local" routing table comes first. Here it comes first for what arrives, and
+ * what leaves for the other end's address is sent over the link: with rxe
+ * (whose queue pairs are bound to a device), rdma_cm (which asks the routing
+ * tables for one) and TCP alike. accept_local lets each end take packets with
+ * a source address of this host.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+#define IP0 "10.0.0.1"
+#define IP1 "10.0.0.2"
+
+/* An MTU that lets rxe use the largest RDMA MTU, 4096. */
+static const char ip_batch[] =
+	"link set lo up\n"
+	"link add net0 mtu 9000 type veth peer name net1 mtu 9000\n"
+	"address add " IP0 "/24 dev net0\n"
+	"address add " IP1 "/24 dev net1\n"
+	"link set net0 up\n"
+	"link set net1 up\n"
+	"rule add pref 1 iif net0 lookup local\n"
+	"rule add pref 2 iif net1 lookup local\n"
+	"rule add pref 3 from " IP0 " to " IP0 " lookup local\n"
+	"rule add pref 4 from " IP1 " to " IP1 " lookup local\n"
+	"route add " IP1 " dev net0 src " IP0 " table 100\n"
+	"route add " IP0 " dev net1 src " IP1 " table 100\n"
+	"rule add pref 5 lookup 100\n"
+	"rule add pref 6 lookup local\n"
+	"rule del pref 0\n";
+
+static const char *const sysctls[][2] = {
+	{ "/proc/sys/net/ipv4/conf/net0/accept_local", "1" },
+	{ "/proc/sys/net/ipv4/conf/net1/accept_local", "1" },
+	{ "/proc/sys/net/ipv4/conf/all/rp_filter", "0" },
+	{ "/proc/sys/net/ipv4/conf/net0/rp_filter", "0" },
+	{ "/proc/sys/net/ipv4/conf/net1/rp_filter", "0" },
+	/* Each end answers for its own address only. */
+	{ "/proc/sys/net/ipv4/conf/all/arp_ignore", "1" },
+	{ "/proc/sys/net/ipv4/conf/all/arp_announce", "2" },
+	/* Nobody else is on the link: no need to wait for address clashes. */
+	{ "/proc/sys/net/ipv6/conf/all/accept_dad", "0" },
+	{ "/proc/sys/net/ipv6/conf/default/accept_dad", "0" },
+};
+
+static bool file_has(const char *path, const char *text)
+{
+	char data[128] = "";
+	ssize_t len;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, data, sizeof(data) - 1);
+	close(fd);
+	return len > 0 && strstr(data, text);
+}
+
+/* A program may start once its port is up and both of its GIDs are there. */
+static bool ready(const char *device, const char *gid)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/state",
+		 device);
+	if (!file_has(path, "ACTIVE"))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/gids/0",
+		 device);
+	if (!file_has(path, "fe80:"))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/1/gids/1",
+		 device);
+	return file_has(path, gid);
+}
+
+static void add_device(const char *device, const char *netdev, const char *gid)
+{
+	const char *const argv[] = {
+		"rdma", "link", "add", device, "type", "rxe", "netdev", netdev,
+		NULL
+	};
+	int tries;
+
+	if (run_tool(NULL, argv))
+		die("cannot make the RDMA device %s on %s", device, netdev);
+	for (tries = 0; tries < 30000; tries++) {
+		if (ready(device, gid))
+			return;
+		usleep(1000);
+	}
+	die("the port of %s did not become active with its GIDs filled", device);
+}
+
+void net_up(void)
+{
+	const char *const ip[] = { "ip", "-batch", "-", NULL };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
+		if (strstr(sysctls[i][0], "/all/") ||
+		    strstr(sysctls[i][0], "/default/"))
+			write_file(sysctls[i][0], sysctls[i][1]);
+	if (run_tool(ip_batch, ip))
+		die("cannot set up the network (is iproute2 installed?)");
+	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
+		write_file(sysctls[i][0], sysctls[i][1]);
+
+	add_device("rxe0", "net0", "ffff:0a00:0001");
+	add_device("rxe1", "net1", "ffff:0a00:0002");
+}
