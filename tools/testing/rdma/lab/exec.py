@@ -131,7 +131,7 @@ def report(result, argv, verbose):
     elif result.stopped:
         ui.say(f"lab: stopped by {signal.Signals(result.stopped).name}")
     if result.panic or verbose:
-        ui.say(f"     kernel log: {vm.paths.show(result.kernel_log)}")
+        ui.say(f"     VM on {result.accel}; kernel log: {vm.paths.show(result.kernel_log)}")
 
 
 def run(opts, argv, env):

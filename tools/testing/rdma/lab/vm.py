@@ -12,7 +12,7 @@ however the lab ends.
 import itertools
 import os
 import selectors
-import shlex
+import signal
 import socket
 import subprocess
 import threading
@@ -20,9 +20,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import accel
 import agent
 import klog
 import paths
+import qemu
 import streams
 import ui
 
@@ -38,7 +40,6 @@ BOOT_LIMIT = 300        # seconds; far more than the slowest kernel takes
 STOP_LIMIT = 5          # for what was written to reach the host
 KEEP_LOGS = 200
 MODULES = ("rdma_rxe", "ib_uverbs", "rdma_ucm")
-PORTS = ("control", "stdin", "stdout", "stderr", "tty")
 # No directory of the host's, or the VM has one of its own there
 NOT_SHARED = ("/", "/dev", "/proc", "/sys")
 
@@ -53,6 +54,7 @@ class Result:
     stdout: bytes = b""
     stderr: bytes = b""
     kernel_log: Path = None
+    accel: str = ""             # what QEMU ran on
     panic: str = ""             # its trace
     timed_out: bool = False
     stopped: int = 0            # the signal that made us stop it
@@ -61,52 +63,15 @@ class Result:
     reports: list = field(default_factory=list)     # the kernel's complaints
 
 
-# -- what QEMU is told --------------------------------------------------------
-
-def _comma(path):
-    """A path within an option list of QEMU's."""
-    return os.fsdecode(path).replace(",", ",,")
-
-
-def _share(tag, path, options=""):
-    name = tag.replace(".", "-")
-    return ["-fsdev", f"local,id={name},path={_comma(path)},security_model=none,"
-                      f"multidevs=remap{options}",
-            "-device", f"virtio-9p-pci,fsdev={name},mount_tag={tag}"]
-
-
-def _device(text):
-    """--device's words: as they are, or with the -device left out."""
-    words = shlex.split(text)
-    return words if not words or words[0].startswith("-") else ["-device", *words]
-
-
-def command(machine, *, image, initrd, log, mem, cpus, devices, cmdline, shares, fds):
-    """The QEMU command line. MACHINE says which accelerator, as accel.py does."""
-    args = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35",
-            "-display", "none", "-no-reboot", *machine, "-m", mem, "-smp", str(cpus)]
-    # First, as an IOMMU has to come before the devices behind it
-    for text in devices:
-        args += _device(text)
-    args += ["-chardev", f"file,id=kernel,path={_comma(log)},append=on",
-             "-serial", "chardev:kernel", "-device", "virtio-serial-pci"]
-    for name, fd in fds.items():
-        args += ["-chardev", f"socket,id={name},fd={fd}",
-                 "-device", f"virtserialport,chardev={name},name=lab.{name}"]
-    args += _share("lab.root", "/", ",readonly=on")
-    for tag, path in shares:
-        args += _share(tag, path)
-    args += ["-device", "virtio-rng-pci", "-kernel", str(image), "-initrd", str(initrd),
-             "-append", " ".join(["console=ttyS0 printk.time=1 panic=-1 oops=panic random.trust_cpu=on",
-                                  *cmdline])]
-    return args
-
-
 # -- what the agent is told ---------------------------------------------------
+
+def module_folder(kernel):
+    return Path(kernel.modules) / "lib" / "modules" / kernel.release
+
 
 def module_files(kernel, names):
     """The files of modules NAMES, each after those that it needs."""
-    base = Path(kernel.modules) / "lib" / "modules" / kernel.release
+    base = module_folder(kernel)
     needs = {}
     try:
         text = (base / "modules.dep").read_text()
@@ -185,10 +150,9 @@ class _Run:
         self.timeout = timeout
         self.signals = signals
         self.result = Result(FAILED, kernel_log=log)
-        self.ours = {}
         self.threads = {}
         self.terminal = None
-        self.qemu = None
+        self.qemu = self.ports = self.wire = None
         self.began = None               # when the program did
         self.deadline = time.monotonic() + BOOT_LIMIT
         self.stopping = False
@@ -209,37 +173,25 @@ class _Run:
 
     # start
 
-    def start(self, make_command):
-        theirs = {}
-        for name in PORTS:
-            self.ours[name], theirs[name] = socket.socketpair()
-        fds = {name: sock.fileno() for name, sock in theirs.items()}
-        argv = make_command(fds)
-        with open(self.log, "ab") as out:
-            try:
-                # setpriv: no code of ours between fork and exec, so threads are safe
-                self.qemu = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", *argv], pass_fds=fds.values(),
-                    stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    cwd="/", start_new_session=True)
-            except FileNotFoundError as e:
-                raise ui.LabError(f"cannot start the VM: {e.strerror}: {e.filename}") from e
-        for sock in theirs.values():
-            sock.close()
-        self.wire = agent.Wire(self.ours["control"])
+    def start(self, job, **machine):
+        self.qemu = qemu.Qemu(self.log, **machine)
+        self.ports = self.qemu.ports
+        self.wire = agent.Wire(self.ports["control"])
+        # It may be more than the port takes before the VM is up
+        threading.Thread(target=agent.send_job, args=(self.wire, job), daemon=True).start()
 
     def connect(self, stdin, stdout, stderr, kinds):
         """A thread for each stream that the program has."""
         if self.terminal:
-            self.threads["tty"] = streams.Output(self.ours["tty"], self.terminal.output,
+            self.threads["tty"] = streams.Output(self.ports["tty"], self.terminal.output,
                                                  self.wake)
             if kinds[0] == "t":
-                self.threads["keys"] = streams.Keys(self.ours["tty"], self.terminal, self.wake)
+                self.threads["keys"] = streams.Keys(self.ports["tty"], self.terminal, self.wake)
         if kinds[0] == "p":
-            self.threads["stdin"] = streams.Input(self.ours["stdin"], stdin, self.wake)
+            self.threads["stdin"] = streams.Input(self.ports["stdin"], stdin, self.wake)
         for name, kind, fd in (("stdout", kinds[1], stdout), ("stderr", kinds[2], stderr)):
             if kind == "p":
-                self.threads[name] = streams.Output(self.ours[name], fd, self.wake)
+                self.threads[name] = streams.Output(self.ports[name], fd, self.wake)
 
     # what may happen
 
@@ -291,7 +243,6 @@ class _Run:
         self.stopping = True
 
     def on_signal(self, signum):
-        import signal
         if signum == signal.SIGWINCH:
             if self.terminal and self.began:
                 self.wire.send("z", self.terminal.size())
@@ -308,7 +259,6 @@ class _Run:
     def watch_keys(self):
         """The first Ctrl-C is the program's; a second one ends the VM, unless
         the first went to a child of the program's (it is a shell, say)."""
-        import signal
         keys = self.threads.get("keys")
         if not keys:
             return
@@ -348,7 +298,7 @@ class _Run:
 
     def loop(self):
         with selectors.DefaultSelector() as selector:
-            selector.register(self.ours["control"], selectors.EVENT_READ, self.on_control)
+            selector.register(self.ports["control"], selectors.EVENT_READ, self.on_control)
             selector.register(self._wake_out, selectors.EVENT_READ, self.on_wake)
             if self.signals:
                 selector.register(self.signals.fileno(), selectors.EVENT_READ, self.on_signals)
@@ -411,22 +361,11 @@ class _Run:
         if self.terminal:
             self.terminal.give_back()
         if self.qemu:
-            # SIGTERM, so that disk images that the caller attached are complete
-            self.qemu.terminate()
-            try:
-                self.qemu.wait(STOP_LIMIT)
-            except subprocess.TimeoutExpired:
-                self.qemu.kill()
-                self.qemu.wait()
-        for sock in self.ours.values():
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        for name in ("stdout", "stderr", "tty"):
-            if name in self.threads:
-                self.threads[name].join(1)
-        for sock in (*self.ours.values(), self._wake_in, self._wake_out):
+            self.qemu.end()
+            for name in ("stdout", "stderr", "tty"):
+                if name in self.threads:
+                    self.threads[name].join(1)
+        for sock in (*self.ports.values(), self._wake_in, self._wake_out):
             sock.close()
 
     def outcome(self):
@@ -467,48 +406,37 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     to have them in the result; STDERR may be vm.STDOUT. A descriptor that is a
     terminal is one for the program too, where SIGNALS says that we own it.
     """
-    import accel
-
     built = prepare(kernel)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
-    env = environment(env)
-    merged = stderr == STDOUT
-    fds = [stdin, stdout, stdout if merged else stderr]
-    kinds = _kinds(fds, signals is not None)
-    if merged:
-        kinds[2] = "s"
-    shares = [(f"lab.rw{i}", path) for i, path in enumerate(shared(cwd, rw))]
-    initrd = agent.initramfs()
-    machine = accel.machine(built, initrd, icount)
-    if icount:
-        cpus = 1
     if umask is None:
         umask = os.umask(0)
         os.umask(umask)
+    merged = stderr == STDOUT
+    fds = [stdin, stdout, stdout if merged else stderr]
+    kinds = _kinds(fds, signals is not None)
+    if merged and kinds[1] == "p":
+        kinds[2] = "s"
+    shares = [(f"lab.rw{i}", path) for i, path in enumerate(shared(cwd, rw))]
+    initrd = agent.initramfs()
+    words = accel.choose(built, initrd, icount)
 
-    log = _log_path(name)
-    this = _Run(log, timeout, signals)
-    this.wanted = (stdin, stdout, stderr, kinds)
+    this = _Run(_log_path(name), timeout, signals)
+    this.wanted = (*fds, kinds)
+    this.result.accel = accel.name(words)
     if "t" in kinds:
         this.terminal = streams.Terminal(fds)
     job = [("a", arg) for arg in argv]
-    job += [("e", key + b"=" + value) for key, value in env.items()]
-    for share in shares:
-        job += [("w", part) for part in share]
+    job += [("e", key + b"=" + value) for key, value in environment(env).items()]
+    job += [("w", part) for share in shares for part in share]
     job += [("d", cwd), ("u", umask), ("h", os.uname().nodename[:64]), ("s", "".join(kinds)),
-            ("l", str(Path(built.modules) / "lib" / "modules" / built.release))]
+            ("l", str(module_folder(built)))]
     if network:
         job += [("m", file) for file in module_files(built, MODULES)] + [("n", b"")]
     if this.terminal:
         job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
-
-    def make_command(fds):
-        return command(machine, image=built.image, initrd=initrd, log=log, mem=mem,
-                       cpus=cpus, devices=devices, cmdline=cmdline, shares=shares, fds=fds)
     try:
-        this.start(make_command)
-        sender = threading.Thread(target=agent.send_job, args=(this.wire, job), daemon=True)
-        sender.start()
+        this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
+                   cpus=1 if icount else cpus, devices=devices, cmdline=cmdline, shares=shares)
         this.loop()
     finally:
         this.finish()
