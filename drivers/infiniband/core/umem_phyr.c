@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pinned user memory as physical ranges.
+ *
+ * umem->phyr says what the memory is: the pages from the one that holds
+ * umem->address on, in order. Every page in it is pinned, so the list is also
+ * the record of what has to be unpinned. umem->dma says where the device sees
+ * it; devices that use CPU addresses (rxe, siw, rdmavt) have none and read
+ * umem->phyr.
+ *
+ * Byte offsets into a umem count from the first pinned page, as DMA blocks do:
+ * the byte at umem->address has offset ib_umem_offset(umem).
+ *
+ * Locking: a umem is made and released by one owner. In between the list does
+ * not change, so lookups need no lock and may come from any context, softirq
+ * included.
+ */
+#include <linux/bitops.h>
+#include <linux/count_zeros.h>
+#include <linux/dma-mapping.h>
+#include <linux/highmem.h>
+#include <linux/mm_inline.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <rdma/ib_umem_odp.h>
+#include <rdma/ib_umem_phyr.h>
+#include <rdma/ib_verbs.h>
+
+#include "umem_phyr.h"
+
+/* Pages that are pinned by one call: what an array of one page can name. */
+#define UMEM_PIN_BATCH	(PAGE_SIZE / sizeof(struct page *))
+
+/* Ranges that are unpinned between two chances to reschedule */
+#define UMEM_UNPIN_BATCH	0x1000
+
+/* Add pinned pages to the list. Unpins those that do not make it there. */
+static int ib_umem_append(struct ib_umem *umem, struct page **pages,
+			  unsigned long nr)
+{
+	while (nr) {
+		unsigned long run = num_pages_contiguous(pages, nr);
+		struct phys_vec vec = {
+			.paddr = page_to_phys(*pages),
+			.len = run << PAGE_SHIFT,
+		};
+		int ret = phyr_list_append(&umem->phyr, vec, NULL, GFP_KERNEL);
+
+		if (ret) {
+			unpin_user_pages(pages, nr);
+			return ret;
+		}
+		pages += run;
+		nr -= run;
+	}
+	return 0;
+}
+
+/**
+ * ib_umem_pin - pin the memory of a umem and list its physical ranges
+ * @umem: address and length set, nothing pinned yet
+ * @nr_pages: pages to pin, from the one that holds umem->address
+ * @gup_flags: FOLL_* for pin_user_pages_fast()
+ *
+ * Context: process context of the memory's owner, without mmap_lock.
+ *
+ * Return: 0 or what pinning or the allocation of the list said, with nothing
+ * pinned.
+ */
+int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
+		unsigned int gup_flags)
+{
+	unsigned long addr = umem->address & PAGE_MASK;
+	struct page **pages;
+	int ret = 0;
+
+	pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	if (!pages)
+		return -ENOMEM;
+
+	while (nr_pages) {
+		int nr = min(nr_pages, UMEM_PIN_BATCH);
+
+		cond_resched();
+		nr = pin_user_pages_fast(addr, nr, gup_flags, pages);
+		if (nr <= 0) {
+			ret = nr ?: -EFAULT;
+			break;
+		}
+		ret = ib_umem_append(umem, pages, nr);
+		if (ret)
+			break;
+		addr += nr * PAGE_SIZE;
+		nr_pages -= nr;
+	}
+	kfree(pages);
+	if (ret)
+		ib_umem_unpin(umem, false);
+	return ret;
+}
+
+/*
+ * Pages from @pfn on, @nr at most, whose struct pages are one array: all,
+ * unless each memory section has an array of its own.
+ */
+static unsigned long ib_umem_page_run(unsigned long pfn, unsigned long nr)
+{
+#if defined(CONFIG_SPARSEMEM) && !defined(CONFIG_SPARSEMEM_VMEMMAP)
+	nr = min(nr, PAGES_PER_SECTION - (pfn & ~PAGE_SECTION_MASK));
+#endif
+	return nr;
+}
+
+/**
+ * ib_umem_unpin - unpin the memory of a umem and free the list of its ranges
+ * @umem: umem whose memory no device uses any more
+ * @dirty: whether it was written to
+ *
+ * Context: may sleep.
+ */
+void ib_umem_unpin(struct ib_umem *umem, bool dirty)
+{
+	unsigned int nr_ranges = 0;
+	struct phyr_cursor cur;
+
+	phyr_seek(&cur, &umem->phyr, 0, U64_MAX);
+	while (phyr_next(&cur)) {
+		unsigned long pfn = PHYS_PFN(cur.vec.paddr);
+		unsigned long left = cur.vec.len >> PAGE_SHIFT, nr;
+
+		for (; left; left -= nr, pfn += nr) {
+			nr = ib_umem_page_run(pfn, left);
+			unpin_user_page_range_dirty_lock(pfn_to_page(pfn), nr,
+							 dirty);
+		}
+		if (!(++nr_ranges % UMEM_UNPIN_BATCH))
+			cond_resched();
+	}
+	phyr_list_destroy(&umem->phyr);
+}
+
+/**
+ * ib_umem_map_dma - map the ranges of a pinned umem for its device
+ * @umem: pinned umem
+ *
+ * Nothing to do for a device that uses CPU addresses.
+ * Context: may sleep.
+ *
+ * Return: 0 or what phyr_dma_map() said.
+ */
+int ib_umem_map_dma(struct ib_umem *umem)
+{
+	if (ib_uses_virt_dma(umem->ibdev))
+		return 0;
+	return phyr_dma_map(umem->ibdev->dma_device, &umem->dma, &umem->phyr,
+			    DMA_BIDIRECTIONAL, umem->dma_attrs);
+}
+
+/**
+ * ib_umem_unmap_dma - undo ib_umem_map_dma()
+ * @umem: pinned umem that the device does not use any more
+ *
+ * Context: may sleep.
+ */
+void ib_umem_unmap_dma(struct ib_umem *umem)
+{
+	phyr_dma_unmap(&umem->dma, &umem->phyr, DMA_BIDIRECTIONAL,
+		       umem->dma_attrs);
+}
+
+/**
+ * ib_umem_page - the page at an offset of a pinned umem
+ * @umem: pinned umem
+ * @offset: in bytes from the first pinned page
+ *
+ * Context: any, without a lock.
+ *
+ * Return: the page, pinned as long as the umem lives, or NULL where the umem
+ * has none.
+ */
+struct page *ib_umem_page(const struct ib_umem *umem, u64 offset)
+{
+	struct phyr_cursor cur;
+
+	phyr_seek(&cur, &umem->phyr, offset, 1);
+	if (!phyr_next(&cur) || cur.provider)
+		return NULL;
+	return phys_to_page(cur.vec.paddr);
+}
+EXPORT_SYMBOL_GPL(ib_umem_page);
+
+/**
+ * ib_umem_copy_from - copy from a pinned umem to a kernel buffer
+ * @dst: where to copy to
+ * @umem: umem to copy from
+ * @offset: in bytes from umem->address
+ * @length: bytes to copy
+ *
+ * Context: any that may map a highmem page.
+ *
+ * Return: 0, or -EINVAL where the range is not in the umem or the umem has no
+ * pages.
+ */
+int ib_umem_copy_from(void *dst, struct ib_umem *umem, size_t offset,
+		      size_t length)
+{
+	struct phyr_cursor cur;
+
+	if (offset > umem->length || length > umem->length - offset) {
+		pr_err("%s: offset %zu and length %zu not in umem of %zu bytes\n",
+		       __func__, offset, length, umem->length);
+		return -EINVAL;
+	}
+
+	phyr_seek(&cur, &umem->phyr, (u64)offset + ib_umem_offset(umem), length);
+	while (phyr_next(&cur)) {
+		phys_addr_t at = cur.vec.paddr;
+		size_t n;
+
+		if (cur.provider)
+			return -EINVAL;
+		for (; cur.vec.len; cur.vec.len -= n, at += n) {
+			n = min(cur.vec.len, PAGE_SIZE - offset_in_page(at));
+			memcpy_from_page(dst, phys_to_page(at),
+					 offset_in_page(at), n);
+			dst += n;
+			length -= n;
+		}
+	}
+	return length ? -EINVAL : 0;
+}
+EXPORT_SYMBOL(ib_umem_copy_from);
+
+/*
+ * Bits that an MR of one page size cannot have in its page size: those in
+ * which virtual and DMA address differ anywhere, and those of the virtual
+ * address at every place where the DMA address jumps, for a page has to begin
+ * there.
+ */
+static unsigned long ib_umem_pgsz_conflicts(const struct ib_umem *umem, u64 va)
+{
+	struct phyr_dma_cursor cur;
+	dma_addr_t next = 0;
+	unsigned long bits = 0;
+	bool first = true;
+
+	phyr_dma_seek(&cur, &umem->dma, umem->address & ~PAGE_MASK, U64_MAX);
+	while (phyr_dma_next(&cur)) {
+		if (first || cur.addr != next)
+			bits |= cur.addr ^ va;
+		if (!first && cur.addr != next)
+			bits |= va;
+		first = false;
+		next = cur.addr + cur.len;
+		va += cur.len;
+	}
+	return bits;
+}
+
+/**
+ * ib_umem_find_best_pgsz - the best hardware page size for an MR of one size
+ * @umem: umem of the MR, mapped for its device
+ * @pgsz_bitmap: page sizes in bytes that the hardware has, one bit for each
+ * @virt: IOVA of the MR, becomes umem->iova
+ *
+ * The best size is the smallest that gives the smallest number of pages.
+ * Context: any.
+ *
+ * Return: the page size, or 0 where the memory cannot be described in pages of
+ * any of the sizes. Drivers that offer PAGE_SIZE or less always get one.
+ */
+unsigned long ib_umem_find_best_pgsz(struct ib_umem *umem,
+				     unsigned long pgsz_bitmap, u64 virt)
+{
+	unsigned long conflicts = 0;
+	unsigned int bits;
+	u64 last;
+
+	umem->iova = virt;
+
+	if (umem->is_odp) {
+		/* ODP must always be self consistent. */
+		unsigned int size = BIT(to_ib_umem_odp(umem)->page_shift);
+
+		return pgsz_bitmap & size ? size : 0;
+	}
+
+	/* A page larger than what the addresses share does not save one. */
+	if (check_add_overflow(umem->length - 1, virt, &last))
+		return 0;
+	bits = bits_per(virt ^ last);
+	if (bits < BITS_PER_LONG)
+		conflicts = pgsz_bitmap & GENMASK(BITS_PER_LONG - 1, bits);
+
+	conflicts |= ib_umem_pgsz_conflicts(umem, virt);
+	if (conflicts)
+		pgsz_bitmap &= GENMASK(count_trailing_zeros(conflicts), 0);
+	return pgsz_bitmap ? rounddown_pow_of_two(pgsz_bitmap) : 0;
+}
+EXPORT_SYMBOL(ib_umem_find_best_pgsz);

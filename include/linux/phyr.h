@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Lists of physical ranges.
+ *
+ * A struct phyr_list says what memory is: an ordered list of page granular
+ * physical ranges, ordinary RAM and peer-to-peer MMIO in any mix. It is only
+ * ever an input. Where a device sees that memory is a different structure's
+ * business, and nothing is written back into the list.
+ *
+ * The element at the interface is struct phys_vec. Inside, a range takes 8
+ * bytes; see lib/phyr.c for how it is stored.
+ */
+#ifndef _LINUX_PHYR_H
+#define _LINUX_PHYR_H
+
+#include <linux/types.h>
+
+struct p2pdma_provider;
+struct phyr_leaf;
+
+/**
+ * struct phyr_list - an ordered list of physical ranges
+ * @nr_pages: pages in all ranges together
+ * @nr_ranges: ranges, after neighbours were merged
+ * @memory: bytes of memory that the list has allocated
+ * @root: top of the tree of ranges, NULL while the list is empty
+ * @tail: leaf that takes the next range
+ * @height: levels of inner nodes above the leaves
+ *
+ * The first three are for the owner to read, the others are private. The
+ * owner serialises appending against everything else. Readers need no lock
+ * among themselves and never sleep.
+ */
+struct phyr_list {
+	u64			nr_pages;
+	u64			nr_ranges;
+	size_t			memory;
+	/* private: */
+	void			*root;
+	struct phyr_leaf	*tail;
+	unsigned int		height;
+};
+
+/**
+ * struct phyr_cursor - a place in a list, and what is left of a byte window
+ * @vec: current piece: physical address and length in bytes, clipped to the
+ *	window; never empty after phyr_next() said true
+ * @provider: whose MMIO the piece is, or NULL for RAM that has struct page
+ *
+ * The way through the pieces of a window is::
+ *
+ *	phyr_seek(&cur, list, offset, length);
+ *	while (phyr_next(&cur))
+ *		use(cur.vec);
+ */
+struct phyr_cursor {
+	struct phys_vec		vec;
+	struct p2pdma_provider	*provider;
+	/* private: */
+	const struct phyr_leaf	*leaf;
+	u64			left;
+	u64			skip;
+	unsigned int		index;
+};
+
+void phyr_list_init(struct phyr_list *list);
+void phyr_list_destroy(struct phyr_list *list);
+int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
+		     struct p2pdma_provider *provider, gfp_t gfp);
+void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
+	       u64 offset, u64 length);
+bool phyr_next(struct phyr_cursor *cur);
+
+#endif /* _LINUX_PHYR_H */
