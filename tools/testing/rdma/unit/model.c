@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/gfp.h>
+
+#include "check.h"
+#include "memory.h"
+#include "model.h"
+
+static void model_add_piece(struct model *m, u64 pfn, struct p2pdma_provider *provider)
+{
+	if (m->nr == m->room) {
+		m->room = m->room ? m->room * 2 : 16;
+		m->piece = reallocarray(m->piece, m->room, sizeof(*m->piece));
+		check(m->piece, "the host has no memory left");
+	}
+	m->piece[m->nr++] = (struct piece) {
+		.first = m->nr_pages,
+		.pfn = pfn,
+		.provider = provider,
+	};
+}
+
+static void model_append(struct model *m, u64 pfn, u64 nr,
+			 struct p2pdma_provider *provider)
+{
+	while (nr) {
+		struct piece *last = m->nr ? &m->piece[m->nr - 1] : NULL;
+		bool same = last && last->provider == provider &&
+			    m->leaf_pages < LEAF_PAGES;
+		u64 step;
+
+		if (!same || last->pfn + last->nr != pfn) {
+			if (!same || m->leaf_ranges == LEAF_RANGES) {
+				m->leaf_pages = 0;
+				m->leaf_ranges = 0;
+			}
+			model_add_piece(m, pfn, provider);
+			m->leaf_ranges++;
+		}
+		step = min(nr, LEAF_PAGES - m->leaf_pages);
+		m->piece[m->nr - 1].nr += step;
+		m->leaf_pages += step;
+		m->nr_pages += step;
+		pfn += step;
+		nr -= step;
+	}
+}
+
+/* Index of the piece that holds a page. */
+static size_t model_find(const struct model *m, u64 page)
+{
+	size_t low = 0, high = m->nr;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+
+		if (m->piece[mid].first > page)
+			high = mid;
+		else
+			low = mid;
+	}
+	return low;
+}
+
+void twin_init(struct twin *t)
+{
+	memset(t, 0, sizeof(*t));
+	memset(&t->list, 0x5a, sizeof(t->list));
+	phyr_list_init(&t->list);
+	t->others = memory.live;
+}
+
+static void twin_check_sums(const struct twin *t)
+{
+	check(t->list.nr_pages == t->model.nr_pages,
+	      "%llu pages, expected %llu",
+	      t->list.nr_pages, t->model.nr_pages);
+	check(t->list.nr_ranges == t->model.nr,
+	      "%llu ranges, expected %zu", t->list.nr_ranges, t->model.nr);
+	check(t->list.memory == memory.live - t->others,
+	      "list accounts %zu bytes, took %zu",
+	      t->list.memory, memory.live - t->others);
+}
+
+void twin_destroy(struct twin *t)
+{
+	unsigned long calls = memory.calls;
+
+	phyr_list_destroy(&t->list);
+	check(memory.calls == calls, "destroying allocates");
+	free(t->model.piece);
+	t->model = (struct model) {};
+	twin_check_sums(t);
+	twin_check(t);
+}
+
+int twin_append(struct twin *t, u64 pfn, u64 nr, struct p2pdma_provider *provider)
+{
+	struct phys_vec vec = { pfn << PAGE_SHIFT, nr << PAGE_SHIFT };
+	struct phyr_list before = t->list;
+	unsigned long failed = memory.failed;
+	int ret = phyr_list_append(&t->list, vec, provider, GFP_KERNEL);
+	u64 done = t->list.nr_pages - before.nr_pages;
+
+	if (done)
+		model_append(&t->model, pfn, done, provider);
+	if (ret) {
+		check(ret == -ENOMEM && memory.failed > failed,
+		      "append of %#llx+%llu gave %d", pfn, nr, ret);
+		check(!done || (done < nr && t->model.leaf_pages == LEAF_PAGES),
+		      "failed append left %llu of %llu pages", done, nr);
+		check(done || !memcmp(&before, &t->list, sizeof(before)),
+		      "failed append changed the list");
+	} else {
+		check(done == nr, "append of %llu pages added %llu", nr, done);
+	}
+	twin_check_sums(t);
+	return ret;
+}
+
+unsigned int twin_append_failing(struct twin *t, u64 pfn, u64 nr,
+				 struct p2pdma_provider *provider)
+{
+	u64 end = t->list.nr_pages + nr;
+	unsigned int failures = 0, fail_in = 1;
+
+	while (t->list.nr_pages < end) {
+		u64 left = end - t->list.nr_pages;
+
+		memory.fail_in = fail_in;
+		if (twin_append(t, pfn + nr - left, left, provider))
+			failures++;
+		/* Where a first part stayed, begin anew with the rest. */
+		fail_in = left == end - t->list.nr_pages ? fail_in + 1 : 1;
+		twin_check_window(t, (end - left - 1) << PAGE_SHIFT, U64_MAX);
+	}
+	memory.fail_in = 0;
+	return failures;
+}
+
+void twin_check_window(const struct twin *t, u64 offset, u64 length)
+{
+	const struct model *m = &t->model;
+	u64 total = m->nr_pages << PAGE_SHIFT;
+	u64 left = offset < total ? min(length, total - offset) : 0;
+	struct phyr_cursor cur;
+
+	memset(&cur, 0x5a, sizeof(cur));
+	phyr_seek(&cur, &t->list, offset, length);
+	for (size_t i = left ? model_find(m, offset >> PAGE_SHIFT) : 0; left; i++) {
+		const struct piece *p = &m->piece[i];
+		u64 skip = offset - (p->first << PAGE_SHIFT);
+		u64 len = min((p->nr << PAGE_SHIFT) - skip, left);
+		u64 paddr = (p->pfn << PAGE_SHIFT) + skip;
+
+		check(phyr_next(&cur), "no piece at byte %#llx", offset);
+		check(cur.vec.paddr == paddr && cur.vec.len == len &&
+		      cur.provider == p->provider,
+		      "byte %#llx is at %#llx+%#zx of %p, expected %#llx+%#llx of %p",
+		      offset, (u64)cur.vec.paddr, cur.vec.len, cur.provider,
+		      paddr, len, p->provider);
+		offset += len;
+		left -= len;
+	}
+	check(!phyr_next(&cur) && !phyr_next(&cur),
+	      "a piece behind the window, which ends at byte %#llx", offset);
+}
+
+void twin_check(const struct twin *t)
+{
+	twin_check_sums(t);
+	twin_check_window(t, 0, U64_MAX);
+}
+
+/* Windows from @offset that end around the end of each of the next pieces. */
+static void check_ends(const struct twin *t, size_t piece, u64 offset)
+{
+	const struct model *m = &t->model;
+
+	twin_check_window(t, offset, 0);
+	twin_check_window(t, offset, 1);
+	twin_check_window(t, offset, PAGE_SIZE);
+	twin_check_window(t, offset, U64_MAX - offset);
+	for (size_t i = piece; i < m->nr && i < piece + 3; i++) {
+		u64 end = (m->piece[i].first + m->piece[i].nr) << PAGE_SHIFT;
+
+		for (int around = -1; around <= 1; around++)
+			if (end + around > offset)
+				twin_check_window(t, offset, end + around - offset);
+	}
+}
+
+void twin_check_borders(const struct twin *t)
+{
+	const struct model *m = &t->model;
+	u64 total = m->nr_pages << PAGE_SHIFT;
+
+	for (size_t i = 0; i < m->nr; i++) {
+		u64 first, last;
+
+		/* Of a long list, its start and end */
+		if (i == 500 && m->nr > 1000)
+			i = m->nr - 500;
+		first = m->piece[i].first << PAGE_SHIFT;
+		last = first + (m->piece[i].nr << PAGE_SHIFT) - 1;
+
+		check_ends(t, i, first);
+		check_ends(t, i, first + 1);
+		check_ends(t, i, first + PAGE_SIZE - 1);
+		check_ends(t, i, first + (last - first) / 2);
+		check_ends(t, i, last - PAGE_SIZE + 1);
+		check_ends(t, i, last);
+	}
+	twin_check_window(t, total, 0);
+	twin_check_window(t, total, U64_MAX);
+	twin_check_window(t, total + 1, 1);
+	twin_check_window(t, U64_MAX, U64_MAX);
+}
