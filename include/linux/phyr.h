@@ -23,12 +23,8 @@ struct phyr_leaf;
  * @nr_pages: pages in all ranges together
  * @nr_ranges: ranges, after neighbours were merged
  * @memory: bytes of memory that the list has allocated
- * @root: top of the tree of ranges, NULL while the list is empty
- * @tail: leaf that takes the next range
- * @height: levels of inner nodes above the leaves
  *
- * The first three are for the owner to read, the others are private. The
- * owner serialises appending against everything else. Readers need no lock
+ * The owner serialises appending against everything else. Readers need no lock
  * among themselves and never sleep.
  */
 struct phyr_list {
@@ -36,9 +32,9 @@ struct phyr_list {
 	u64			nr_ranges;
 	size_t			memory;
 	/* private: */
-	void			*root;
-	struct phyr_leaf	*tail;
-	unsigned int		height;
+	void			*root;	/* of the tree, NULL while empty */
+	struct phyr_leaf	*tail;	/* takes the next range */
+	unsigned int		height;	/* levels of nodes above the leaves */
 };
 
 /**
