@@ -189,17 +189,16 @@ static int map_memfd(struct memory *mem)
 /* A file system of its own, so that it is a tmpfs whatever /tmp is. */
 static int open_tmpfs_file(void)
 {
-	char dir[] = "/tmp/verbs-tmpfs-XXXXXX", path[64];
-	int fd = -1;
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mnt = -1, fd = -1;
 
-	if (!mkdtemp(dir))
-		return -1;
-	if (!mount("tmpfs", dir, "tmpfs", 0, NULL)) {
-		snprintf(path, sizeof(path), "%s/file", dir);
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		umount2(dir, MNT_DETACH);
+	if (fs >= 0 && !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	if (mnt >= 0) {
+		fd = openat(mnt, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		close(mnt);
 	}
-	rmdir(dir);
+	if (fs >= 0)
+		close(fs);
 	return fd;
 }
 

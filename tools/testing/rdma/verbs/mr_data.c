@@ -4,12 +4,11 @@
  * of every kind of memory, at every kind of offset.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixture.h"
 #include "ktap.h"
-#include "operation.h"
 
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
@@ -18,14 +17,6 @@
 #define HEAD	1234
 #define LEN	(5 * MIB + 777)
 #define TAIL	321
-
-static struct rdma_dev rxe[2];
-
-struct path {
-	const char *name;
-	enum ibv_qp_type type;
-	bool srq, loopback;
-};
 
 static const struct path paths[] = {
 	{ "rc",		 IBV_QPT_RC, false, false },
@@ -42,48 +33,21 @@ struct data_test {
 	const struct operation *op;
 };
 
-struct setup {
-	struct rdma_conn conn;
-	struct region local, remote;
-};
-
-static void teardown(struct setup *s)
-{
-	rdma_disconnect(&s->conn);
-	region_destroy(&s->local);
-	region_destroy(&s->remote);
-}
-
 /* The side that only gives data may be read-only memory, the other may not. */
-static int setup(struct setup *s, const struct data_test *t)
+static int setup(struct fixture *f, const struct data_test *t)
 {
 	const struct memory_kind *anon = memory_kind("anon");
-	struct rdma_dev *peer = &rxe[!t->path->loopback];
 	struct region_attr local = {
 		.kind = t->memory, .iova = t->iova,
 		.head = HEAD, .len = LEN, .tail = TAIL,
 	};
 	struct region_attr remote = local;
-	int err;
 
-	memset(s, 0, sizeof(*s));
 	if (t->memory->read_only && t->op->flags & OP_TO_LOCAL)
 		local.kind = anon;
 	else if (t->memory->read_only)
 		remote.kind = anon;
-	err = rdma_connect(&s->conn, &rxe[0], peer, t->path->type,
-			   t->path->srq);
-	if (!err)
-		err = region_create(&s->local, &rxe[0], &local);
-	if (!err)
-		err = region_create(&s->remote, peer, &remote);
-	if (err) {
-		teardown(s);
-		return err;
-	}
-	region_fill(&s->local, 1);
-	region_fill(&s->remote, 2);
-	return 0;
+	return fixture_create(f, t->path, &local, &remote);
 }
 
 struct piece {
@@ -154,7 +118,7 @@ static u64 fit(const struct region *r, u64 off, u32 len)
 	return off > r->len - len ? r->len - len : off;
 }
 
-static int move(struct setup *s, struct transfer *t, size_t max)
+static int move(struct fixture *f, struct transfer *t, size_t max)
 {
 	if (t->op->flags & OP_8_BYTES) {
 		t->len = 8;
@@ -164,11 +128,11 @@ static int move(struct setup *s, struct transfer *t, size_t max)
 		return 0;
 	}
 	t->seed++;
-	return transfer_verify(&s->conn, t);
+	return transfer_verify(&f->conn, t);
 }
 
 /* Each edge of one side with any offset of the other, and both at once. */
-static int move_edges(struct setup *s, struct transfer *t, size_t max)
+static int move_edges(struct fixture *f, struct transfer *t, size_t max)
 {
 	struct piece local[32], remote[32];
 	size_t i, nr = edge_pieces(t->local, local);
@@ -179,21 +143,21 @@ static int move_edges(struct setup *s, struct transfer *t, size_t max)
 		t->len = local[i].len;
 		t->local_off = local[i].off;
 		t->remote_off = any_offset(t->remote, t->len);
-		err = move(s, t, max);
+		err = move(f, t, max);
 		if (err)
 			break;
 		t->local_off = any_offset(t->local, t->len);
 		t->remote_off = remote[i].off;
-		err = move(s, t, max);
+		err = move(f, t, max);
 		if (err)
 			break;
 		t->local_off = local[i].off;
-		err = move(s, t, max);
+		err = move(f, t, max);
 	}
 	return err;
 }
 
-static int move_lengths(struct setup *s, struct transfer *t, size_t max)
+static int move_lengths(struct fixture *f, struct transfer *t, size_t max)
 {
 	size_t i;
 	int err = 0;
@@ -202,45 +166,45 @@ static int move_lengths(struct setup *s, struct transfer *t, size_t max)
 		t->len = lengths[i];
 		t->local_off = any_offset(t->local, t->len);
 		t->remote_off = any_offset(t->remote, t->len);
-		err = move(s, t, max);
+		err = move(f, t, max);
 	}
 	return err;
 }
 
 /* The whole region in one message. */
-static int move_whole(struct setup *s, struct transfer *t, size_t max)
+static int move_whole(struct fixture *f, struct transfer *t, size_t max)
 {
 	t->len = t->local->len;
 	t->local_off = 0;
 	t->remote_off = 0;
-	return move(s, t, max);
+	return move(f, t, max);
 }
 
 static enum ktap_result run_data_test(const void *arg)
 {
 	const struct data_test *t = arg;
 	struct transfer transfer = { .op = t->op };
-	struct setup s;
+	struct fixture f;
 	size_t max;
-	int err = setup(&s, t);
+	int err = setup(&f, t);
 
 	if (err == -EBADMSG)
 		return ktap_skip("this memory does not come laid out as asked");
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
-	transfer.local = &s.local;
-	transfer.remote = &s.remote;
-	max = operation_max(t->op, &s.conn);
-	err = move_edges(&s, &transfer, max);
+	transfer.local = &f.local;
+	transfer.remote = &f.remote;
+	max = operation_max(t->op, &f.conn);
+	err = move_edges(&f, &transfer, max);
 	if (!err)
-		err = move_lengths(&s, &transfer, max);
+		err = move_lengths(&f, &transfer, max);
 	if (!err)
-		err = move_whole(&s, &transfer, max);
+		err = move_whole(&f, &transfer, max);
 	if (!err)
-		err = region_check_all(&s.local);
+		err = region_check_all(&f.local);
 	if (!err)
-		err = region_check_all(&s.remote);
-	teardown(&s);
+		err = region_check_all(&f.remote);
+	fixture_destroy(&f);
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
@@ -289,22 +253,7 @@ static void add_data_tests(void)
 
 int main(int argc, char **argv)
 {
-	int err, i, status;
-
-	for (i = 0; i < 2; i++) {
-		const char *name = i ? "rxe1" : "rxe0";
-
-		err = rdma_dev_open(&rxe[i], name);
-		if (err) {
-			fprintf(stderr, "mr_data: cannot open %s: %s\n", name,
-				strerror(-err));
-			return 1;
-		}
-	}
 	srand(1);
 	add_data_tests();
-	status = ktap_main(argc, argv);
-	rdma_dev_close(&rxe[1]);
-	rdma_dev_close(&rxe[0]);
-	return status;
+	return fixture_main(argc, argv);
 }

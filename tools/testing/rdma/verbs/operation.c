@@ -214,6 +214,12 @@ static int follow_up(struct rdma_conn *c)
 	return err;
 }
 
+static bool local_error(enum ibv_wc_status status)
+{
+	return status == IBV_WC_LOC_PROT_ERR ||
+	       status == IBV_WC_LOC_QP_OP_ERR || status == IBV_WC_WR_FLUSH_ERR;
+}
+
 int transfer_run(struct rdma_conn *c, const struct transfer *t,
 		 struct transfer_status *status)
 {
@@ -234,8 +240,7 @@ int transfer_run(struct rdma_conn *c, const struct transfer *t,
 	if (c->type == IBV_QPT_UC && !(t->op->flags & OP_RECV))
 		return status->a ? 0 : follow_up(c);
 	/* No receive is used up by a request that never got on the way. */
-	if (!(t->op->flags & OP_RECV) || status->a == IBV_WC_LOC_PROT_ERR ||
-	    status->a == IBV_WC_LOC_QP_OP_ERR)
+	if (!(t->op->flags & OP_RECV) || local_error(status->a))
 		return 0;
 	err = rdma_wait(&c->b, &wc);
 	if (err)

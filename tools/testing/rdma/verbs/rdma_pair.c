@@ -13,7 +13,7 @@
  * A completion that never comes would hang the whole run. This bounds the
  * wait; it is far beyond what the slowest emulated machine needs.
  */
-#define LOST_COMPLETION_SECONDS 300
+#define LOST_COMPLETION_SECONDS 120
 
 static struct ibv_context *open_by_name(const char *name)
 {
@@ -57,6 +57,28 @@ void rdma_dev_close(struct rdma_dev *dev)
 	if (dev->ctx)
 		ibv_close_device(dev->ctx);
 	memset(dev, 0, sizeof(*dev));
+}
+
+int rdma_pair_open(struct rdma_dev dev[2])
+{
+	static const char * const names[2] = { "rxe0", "rxe1" };
+	int i, err;
+
+	for (i = 0; i < 2; i++) {
+		err = rdma_dev_open(&dev[i], names[i]);
+		if (err) {
+			fprintf(stderr, "%s: %s. Run this as ./lab exec -- PROGRAM\n",
+				names[i], strerror(-err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+void rdma_pair_close(struct rdma_dev dev[2])
+{
+	rdma_dev_close(&dev[0]);
+	rdma_dev_close(&dev[1]);
 }
 
 static u64 send_ops(enum ibv_qp_type type)

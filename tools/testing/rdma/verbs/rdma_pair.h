@@ -35,6 +35,10 @@ struct rdma_dev {
 int rdma_dev_open(struct rdma_dev *dev, const char *name);
 void rdma_dev_close(struct rdma_dev *dev);
 
+/* Open rxe0 and rxe1, or say on stderr why not. */
+int rdma_pair_open(struct rdma_dev dev[2]);
+void rdma_pair_close(struct rdma_dev dev[2]);
+
 static inline unsigned int rdma_dev_mtu(const struct rdma_dev *dev)
 {
 	return 128U << dev->mtu;
