@@ -73,6 +73,10 @@ class Tree:
         self._save(identity=identity, base=base, written=sorted(ours))
         return identity
 
+    def changed(self):
+        """The files of the tree that are not the pristine ones."""
+        return self._state().get("written", ())
+
     def _state(self):
         try:
             return json.loads(self.stamp.read_text())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`./lab build`: build without running anything."""
+
+import argparse
+
+import kernel
+import paths
+import sources
+import ui
+import userspace
+
+HELP = """Build a kernel, and the user space that goes with it, and say where they are.
+
+  phyr    the base kernel with the overlay and the patch series (the default)
+  stock   the same base and config without them
+  debug   phyr with KASAN, lockdep and the other checkers
+
+Sources come from Debian through apt and stay in the user's cache. A build
+that was interrupted goes on where it stopped."""
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="./lab build", description=HELP,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="phyr|stock|debug",
+                        choices=[*kernel.FLAVOURS, []], help="what to build")
+    parser.add_argument("--update", action="store_true",
+                        help="look for newer sources first (7.3.y, rdma-core, perftest)")
+    args = parser.parse_args(argv)
+    if args.update:
+        for name in (sources.linux, sources.rdma_core, sources.perftest):
+            name(update=True)
+    for flavour in args.what or ["phyr"]:
+        built = kernel.ensure(flavour)
+        ui.say(f"{flavour}: Linux {built.release}, {paths.show(built.image)}")
+    ui.say(f"rdma-core: {paths.show(userspace.ensure_rdma_core())}")
+    ui.say(f"perftest: {paths.show(userspace.ensure_perftest())}")
+    return 0

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernels: configured, checked, built and installed under build/linux/FLAVOUR/.
+
+    stock   the pristine base
+    phyr    the base with the overlay and the series; the same options
+    debug   the source of phyr with every checker on
+
+Each has its own object tree. ensure() is what everybody calls: where nothing
+changed it only compares digests.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import packages
+import paths
+import sources
+import tree
+import ui
+
+# flavour: (tree, config fragments, disk space that a build needs)
+FLAVOURS = {
+    "phyr": ("phyr", ("base.config", "phyr.config"), 1 * sources.GIB),
+    "stock": ("stock", ("base.config",), 1 * sources.GIB),
+    "debug": ("phyr", ("base.config", "phyr.config", "debug.config"), 3 * sources.GIB),
+}
+LINUX = paths.BUILD / "linux"
+
+
+class Kernel(NamedTuple):
+    """A kernel that is built: what to boot and where it came from."""
+    flavour: str
+    release: str        # as uname -r prints it
+    image: Path         # bzImage
+    modules: Path       # the folder that holds lib/modules
+    obj: Path
+    src: Path
+
+
+def jobs():
+    return len(os.sched_getaffinity(0))
+
+
+def environment(flavour):
+    """A plain environment: the caller's CC, ARCH or KBUILD_* are not for us.
+
+    ccache sees paths relative to the flavour's folder, so that another clone,
+    or the other flavour, finds what this one compiled.
+    """
+    keep = {k: os.environ[k] for k in ("HOME", "TMPDIR", "TERM") if k in os.environ}
+    return {**keep,
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin",
+            "LC_ALL": "C",
+            "CCACHE_DIR": str(paths.CACHE / "ccache"),
+            "CCACHE_BASEDIR": str(LINUX / flavour),
+            "CCACHE_NOHASHDIR": "1",
+            "CCACHE_MAXSIZE": "10G",
+            "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
+            "KBUILD_BUILD_USER": "lab",
+            "KBUILD_BUILD_HOST": "lab",
+            "KBUILD_BUILD_VERSION": "1"}
+
+
+def make(source, obj, flavour, *words):
+    """The make command for TARGETs in the object tree OBJ."""
+    return ["make", "-C", source, f"O={obj}", "CC=ccache gcc", "HOSTCC=ccache gcc",
+            f"LOCALVERSION=-{flavour}", f"-j{jobs()}", *words]
+
+
+def source_tree(name):
+    """The source of tree NAME (phyr or stock), not yet brought up to date."""
+    base = sources.linux()
+    if name == "stock":
+        return tree.Tree(LINUX / "stock", base)
+    return tree.Tree(LINUX / "phyr", base, paths.PATCHES / "linux", tree.kernel_overlay)
+
+
+def fragments(flavour):
+    return [paths.CONFIGS / name for name in FLAVOURS[flavour][1]]
+
+
+def _digest(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _load(stamp):
+    try:
+        return json.loads(stamp.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _built(flavour, key):
+    """The Kernel of FLAVOUR if it was built from KEY."""
+    folder = LINUX / flavour
+    state = _load(folder / "built.json")
+    kernel = Kernel(flavour, state.get("release", ""), folder / "obj/arch/x86/boot/bzImage",
+                    folder / "mod", folder / "obj", LINUX / FLAVOURS[flavour][0] / "src")
+    if state.get("key") == key and kernel.image.exists() and kernel.modules.is_dir():
+        return kernel
+    return None
+
+
+def _key(flavour, source):
+    return _digest(source.identity(), flavour, *fragments(flavour))
+
+
+def ensure(flavour="phyr"):
+    """The Kernel of FLAVOUR, built if need be."""
+    if flavour not in FLAVOURS:
+        raise ui.LabError(f"there is no kernel '{flavour}'", "One of: " + ", ".join(FLAVOURS))
+    source = source_tree(FLAVOURS[flavour][0])
+    kernel = _built(flavour, _key(flavour, source))
+    if kernel:
+        return kernel
+    packages.ensure("kernel")
+    with sources.locked(paths.BUILD / "lock", "building"):
+        source = source_tree(FLAVOURS[flavour][0])
+        key = _key(flavour, source)
+        kernel = _built(flavour, key)           # another call may just have built it
+        if not kernel:
+            _build(flavour, source)
+            state = {"key": key, "release": _release(flavour)}
+            (LINUX / flavour / "built.json").write_text(json.dumps(state))
+            kernel = _built(flavour, key)
+    return kernel
+
+
+def _release(flavour):
+    return (LINUX / flavour / "obj/include/config/kernel.release").read_text().strip()
+
+
+# -- building --------------------------------------------------------------------
+
+def _build(flavour, source):
+    folder = LINUX / flavour
+    obj = folder / "obj"
+    sources.need_space(folder, 0 if (obj / "vmlinux").exists() else FLAVOURS[flavour][2],
+                       f"building the {flavour} kernel")
+    (folder / "built.json").unlink(missing_ok=True)
+    source.update()
+    obj.mkdir(parents=True, exist_ok=True)
+    env = environment(flavour)
+    configure(source, obj, flavour, fragments(flavour), env)
+    log = paths.log(f"linux-{flavour}.log")
+    todo = "Mend what the log says, then call this again: it goes on from there."
+
+    def run(what, words, line=None, append=True):
+        ui.logged(make(source.dir, obj, flavour, *words), log,
+                  f"building the {flavour} kernel ({what})", env=env, line=line,
+                  todo=todo, append=append)
+
+    with ui.step(f"Preparing the {flavour} kernel's build"):
+        run("prepare", ["prepare"], append=False)
+        total = _objects_to_build(source, obj, flavour, env)
+    with ui.step(f"Building the {flavour} kernel", quiet=False) as step:
+        counter = _Counter(step, total)
+        run("make", ["bzImage", "modules"], counter)
+        counter.done()
+    with ui.step(f"Installing the {flavour} kernel's modules"):
+        run("modules_install", ["modules_install", f"INSTALL_MOD_PATH={folder}/mod.part",
+                                "INSTALL_MOD_STRIP=1"])
+        ui.output(["rm", "-rf", folder / "mod"])
+        (folder / "mod.part").rename(folder / "mod")
+
+
+class _Counter:
+    """Counts the compilations that make tells of."""
+
+    def __init__(self, step, total):
+        self.step, self.total, self.count = step, total, 0
+        step.progress(0, total, "objects")
+
+    def __call__(self, line):
+        if re.match(r"  (CC|AS)( \[M\])? ", line):
+            self.count += 1
+            self.step.progress(self.count, max(self.total, self.count), "objects")
+        elif re.match(r"  (LD|OBJCOPY|MODPOST|ZOFFSET|BUILD) ", line):
+            name = line.split()[-1]
+            self.step.progress(self.count, max(self.total, self.count), f"objects, {name}")
+
+    def done(self):
+        self.step.progress(self.count, self.count)
+
+
+def _objects_to_build(source, obj, flavour, env):
+    """How many objects a build would compile now: what make -n would do."""
+    log = paths.log(f"linux-{flavour}-dry.log")
+    ui.logged(make(source.dir, obj, flavour, "-n", "-k", "-s", "vmlinux", "modules"), log,
+              "make -n", env=env, check=False)    # it fails at the link: nothing to link
+    return len(set(re.findall(r" -c -o (\S+\.o) ", log.read_text(errors="replace"))))
+
+
+# -- configuration -----------------------------------------------------------------
+
+def configure(source, obj, flavour, parts, env):
+    """tinyconfig plus PARTS, checked; again only when something of it changed."""
+    kconfigs = sorted(source.dir / name for name in source.changed()
+                      if Path(name).name.startswith("Kconfig") and (source.dir / name).exists())
+    key = _digest(tree.base_identity(source.pristine), *parts, *kconfigs)
+    stamp = obj / ".lab-config"
+    if stamp.exists() and stamp.read_text() == key and (obj / ".config").exists():
+        return
+    stamp.unlink(missing_ok=True)
+    log = paths.log(f"config-{flavour}.log")
+    with ui.step(f"Configuring the {flavour} kernel"):
+        what = f"configuring the {flavour} kernel"
+        ui.logged(make(source.dir, obj, flavour, "tinyconfig"), log, what, env=env)
+        ui.logged(["scripts/kconfig/merge_config.sh", "-m", "-O", obj, obj / ".config", *parts],
+                  log, what, cwd=source.dir, env=env, append=True)
+        ui.logged(make(source.dir, obj, flavour, "olddefconfig"), log, what, env=env, append=True)
+        check_config(parts, obj / ".config", log)
+    stamp.write_text(key)
+
+
+def _options(path):
+    """{option: value} of a config file; 'n' where it is not set."""
+    options = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        match = re.match(r"(CONFIG_\w+)=(.*)$|# (CONFIG_\w+) is not set$", line)
+        if match:
+            options[match[1] or match[3]] = match[2] if match[1] else "n"
+    return options
+
+
+def check_config(parts, final, log):
+    """Every option that PARTS ask for must be in FINAL: Kconfig drops silently."""
+    wanted = {}
+    for part in parts:
+        for option, value in _options(part).items():
+            wanted[option] = (value, Path(part).name)
+    have = _options(final)
+    wrong = [f"{option}={value} ({part}) is {have.get(option, 'absent')}"
+             for option, (value, part) in wanted.items() if have.get(option, "n") != value]
+    if wrong:
+        raise ui.LabError(f"{len(wrong)} options asked for are not in the final kernel config",
+                          "A dependency is off, or this base has no such option. "
+                          f"The final config: {paths.show(final)}", log, wrong)
