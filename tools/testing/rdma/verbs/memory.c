@@ -66,6 +66,7 @@ static int count_neighbours(const struct memory *mem, size_t *count)
 	return err;
 }
 
+/* A few pages may well be neighbours by chance. */
 static int check_scattered(const struct memory *mem)
 {
 	size_t count;
@@ -73,7 +74,7 @@ static int check_scattered(const struct memory *mem)
 
 	if (err)
 		return err;
-	return count > mem->size / KIB4 / 4 ? -EBADMSG : 0;
+	return count > 16 + mem->size / KIB4 / 4 ? -EBADMSG : 0;
 }
 
 static int check_huge(const struct memory *mem)
@@ -152,8 +153,7 @@ static int map_thp(struct memory *mem)
 	return 0;
 }
 
-/* Have at least nr free huge pages; the kernel may give fewer. */
-static void reserve_huge_pages(size_t nr)
+void memory_reserve_huge_pages(size_t nr)
 {
 	const char *path = "/proc/sys/vm/nr_hugepages";
 	unsigned long have = 0;
@@ -174,7 +174,7 @@ static int map_hugetlb(struct memory *mem)
 
 	if (!err)
 		return 0;
-	reserve_huge_pages(mem->size / MIB2);
+	memory_reserve_huge_pages(mem->size / MIB2);
 	return map_plain(mem, RW, ANON | MAP_HUGETLB);
 }
 

@@ -25,7 +25,10 @@ struct memory_kind {
 	bool read_only;
 	/* Both return 0 or a negative errno value. */
 	int (*map)(struct memory *mem);
-	/* Is the memory laid out as the name says? NULL: nothing to check. */
+	/*
+	 * Is the memory laid out as the name says? -EBADMSG if not. NULL:
+	 * nothing to check.
+	 */
 	int (*check)(const struct memory *mem);
 };
 
@@ -35,6 +38,8 @@ extern const size_t nr_memory_kinds;
 const struct memory_kind *memory_kind(const char *name);
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size);
 void memory_unmap(struct memory *mem);
+/* Ask for nr more huge pages; the kernel may give fewer. */
+void memory_reserve_huge_pages(size_t nr);
 
 /* How the address that the wire carries relates to the memory's address. */
 struct iova_kind {

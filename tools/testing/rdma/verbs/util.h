@@ -7,7 +7,8 @@
 typedef __u64 u64;
 typedef __u32 u32;
 
-#define __printf(a, b) __attribute__((__format__(__printf__, a, b)))
+#define __attr(a) __attribute__((a))
+#define __printf(a, b) __attr(format(printf, a, b))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

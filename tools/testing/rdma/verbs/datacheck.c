@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * datacheck KIND OPERATION SIZE COUNT: do an operation COUNT times between
+ * memory regions of a kind, each time elsewhere, and compare every byte of both
+ * regions with what must be in them. Prints
+ *
+ *	KIND OPERATION SIZE BYTES-COMPARED ok|BAD
+ *
+ * and repeats that for as many groups of four arguments as there are.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fixture.h"
+
+#define HEAD	1234
+#define TAIL	321
+#define SPACE	(1UL << 20)	/* to move about in */
+
+static const struct path rc = { "rc", IBV_QPT_RC, false, false };
+
+static u64 any_offset(const struct region *r, u32 len)
+{
+	return ((u64)rand() << 8 ^ rand()) % (r->len - len + 1);
+}
+
+static int check(struct fixture *f, struct transfer *t, unsigned long count)
+{
+	int err = 0;
+
+	while (!err && count--) {
+		t->local_off = any_offset(t->local, t->len);
+		t->remote_off = any_offset(t->remote, t->len);
+		if (t->op->flags & OP_8_BYTES)
+			t->remote_off -= (t->remote->iova + t->remote_off) % 8;
+		if (t->remote_off > t->remote->len)
+			t->remote_off += 8;
+		t->seed++;
+		err = transfer_verify(&f->conn, t);
+	}
+	if (!err)
+		err = region_check_all(t->local);
+	if (!err)
+		err = region_check_all(t->remote);
+	return err;
+}
+
+static int run(char **arg)
+{
+	struct transfer t = {
+		.op = operation(arg[1]),
+		.len = strtoul(arg[2], NULL, 0),
+	};
+	struct region_attr attr = {
+		.kind = memory_kind(arg[0]), .iova = &iova_far,
+		.head = HEAD, .len = t.len + SPACE, .tail = TAIL,
+	};
+	unsigned long count = strtoul(arg[3], NULL, 0);
+	struct fixture f;
+	int err = fixture_create(&f, &rc, &attr, &attr);
+
+	if (err) {
+		fprintf(stderr, "datacheck: %s: %s\n", arg[0], strerror(-err));
+		return err;
+	}
+	t.local = &f.local;
+	t.remote = &f.remote;
+	err = check(&f, &t, count);
+	printf("%s %s %u %zu %s\n", arg[0], arg[1], t.len,
+	       f.local.mem.size + f.remote.mem.size, err ? "BAD" : "ok");
+	fflush(stdout);
+	fixture_destroy(&f);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	int i, err = 0;
+
+	if (argc < 5 || argc % 4 != 1) {
+		fprintf(stderr, "usage: datacheck KIND OPERATION SIZE COUNT...\n");
+		return 2;
+	}
+	if (rdma_pair_open(rxe))
+		return 1;
+	srand(1);
+	for (i = 1; i + 3 < argc; i += 4)
+		err |= run(argv + i);
+	rdma_pair_close(rxe);
+	return err != 0;
+}
