@@ -119,6 +119,16 @@ def standard_streams():
             return fds
 
 
+def environ():
+    """The caller's environment; the front door hands over what a shell drops."""
+    fd = os.environ.pop("LAB_ENVIRON_FD", None)
+    if fd is None:
+        return dict(os.environb)
+    with open(int(fd), "rb") as f:
+        entries = f.read().split(b"\0")
+    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+
+
 def report(result, argv, verbose):
     """What the lab has to say about the end of the program."""
     if result.error:
@@ -162,7 +172,7 @@ def main(args):
         parser.print_usage(sys.stderr)
         ui.say("lab: exec needs a command")
         return vm.FAILED
-    return run(opts, [os.fsencode(arg) for arg in argv], dict(os.environb))
+    return run(opts, [os.fsencode(arg) for arg in argv], environ())
 
 
 def shell(args):
@@ -171,7 +181,7 @@ def shell(args):
         opts = parser.parse_args(args)
     except SystemExit as e:
         return vm.FAILED if e.code else 0
-    env = dict(os.environb)
+    env = environ()
     own = os.fsdecode(env.get(b"SHELL", b"/bin/bash"))
     argv = [own]
     if os.path.basename(own) == "bash":

@@ -84,6 +84,7 @@ struct pump {
 	bool pipe_to;		/* @to is a pipe: notice when its reader is gone */
 	bool keep_to;		/* @to outlives the pump */
 	bool broken;		/* the reader of @to went away */
+	bool last;		/* nothing will come but what is there */
 	u64 total;		/* bytes read so far */
 	u64 limit;		/* the bytes there are, once that is known */
 	size_t start, fill;

@@ -65,7 +65,7 @@ static void read_some(struct pump *pump)
 		room = pump->limit - pump->total;
 	if (room) {
 		n = read(pump->from, pump->buf, room);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		if (n < 0 && (errno == EAGAIN || errno == EINTR) && !pump->last)
 			return;
 		if (n > 0) {
 			pump->start = 0;

@@ -133,8 +133,8 @@ static bool reap(const struct program *program, int *status)
 	return ended;
 }
 
-/* Wait for something to do, and do it. */
-static void turn(const struct program *program, int children)
+/* Wait for something to do, for @timeout ms at most (-1: ever), and do it. */
+static void turn(const struct program *program, int children, int timeout)
 {
 	struct pollfd fds[2 + 2 * NR_PUMPS] = {
 		{ .fd = wire_fd(), .events = POLLIN },
@@ -146,7 +146,7 @@ static void turn(const struct program *program, int children)
 
 	for (i = 0; i < NR_PUMPS; i++)
 		n += pump_poll(&pumps[i], fds + n);
-	if (poll(fds, n, -1) < 0)
+	if (poll(fds, n, timeout) < 0)
 		return;
 	if (fds[0].revents)
 		obey(program);
@@ -166,38 +166,45 @@ static bool drained(void)
 	       pump_done(&pumps[TTY_OUT]);
 }
 
-/* End what the program left behind. A process that cannot die is the kernel's
- * fault, and no reason to keep the caller waiting.
+/*
+ * End what the program left behind. A process that cannot die is the kernel's
+ * fault, and no reason to keep the caller waiting: false.
  */
-static void end_all(void)
+static bool end_all(void)
 {
 	int tries;
+	pid_t pid;
 
 	kill(-1, SIGKILL);
 	for (tries = 0; tries < 10000; tries++) {
-		pid_t pid = waitpid(-1, NULL, WNOHANG);
-
+		pid = waitpid(-1, NULL, WNOHANG);
 		if (pid < 0)
-			return;
+			return true;
 		if (!pid)
 			usleep(1000);
 	}
+	return false;
 }
 
 void serve(const struct job *job, struct program *program)
 {
-	int status = 0, children = child_events();
+	int i, status = 0, timeout = -1, children = child_events();
 
 	start_pumps(program);
 	wire_send('R', "%d", program->pid);
 	while (!reap(program, &status))
-		turn(program, children);
+		turn(program, children, -1);
 
-	end_all();
+	if (!end_all()) {
+		/* It may keep a pipe open, so the end of it never comes. */
+		timeout = 0;
+		for (i = 0; i < NR_PUMPS; i++)
+			pumps[i].last = true;
+	}
 	if (program->slave >= 0)
 		close(program->slave);
 	while (!drained())
-		turn(program, children);
+		turn(program, children, timeout);
 	root_leave(job);
 	wire_send('X', "%d %llu %llu %llu", status,
 		  (unsigned long long)pumps[OUT].total,

@@ -1,0 +1,551 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab's own behaviour, seen as its callers see it: through ./lab."""
+
+import collections
+import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import termios
+import time
+
+import paths
+
+NAME = "lab"
+HELP = "the lab itself: statuses, streams, signals, terminals, files, traffic"
+
+LAB = str(paths.TOP / "lab")
+GUEST = paths.TESTING / "labtest"       # what runs in the VM
+PATIENCE = 300          # seconds after which a call hangs for certain
+AT_ONCE = 2             # groups at a time: that calls can run at once is a test too
+
+Done = collections.namedtuple("Done", "status stdout stderr")
+
+
+def lab(*args, cwd, stdin=b"", env=None, **more):
+    """Call ./lab and wait for its end."""
+    done = subprocess.run([LAB, *args], cwd=cwd, input=stdin, env=env, check=False,
+                          capture_output=True, timeout=PATIENCE, **more)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Check:
+    """Collects the outcome of a group's checks."""
+
+    def __init__(self, group):
+        self.group = group
+        self.results = []               # (name, status, why)
+
+    def __call__(self, name, passed, why=""):
+        if isinstance(why, Done):
+            why = f"status {why.status}, stderr: {why.stderr[-2000:].decode(errors='replace')}"
+        self.results.append((f"{self.group}.{name}", "ok" if passed else "fail",
+                             "" if passed else str(why)))
+
+    def skip(self, name, why):
+        self.results.append((f"{self.group}.{name}", "skip", why))
+
+
+# -- looking after QEMU ----------------------------------------------------------
+
+def children(pid):
+    """The (pid, start time) of each QEMU that process PID started."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as f:
+                comm, _, rest = f.read().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            if int(fields[1]) == pid and comm.startswith("qemu"):
+                found.append((int(name), fields[19]))
+    return found
+
+
+def alive(process):
+    pid, started = process
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            fields = f.read().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[19] == started and fields[0] != "Z"
+
+
+def all_gone(processes):
+    """Wait for the end of PROCESSES; one that never ends is what we look for."""
+    limit = time.monotonic() + 30
+    while any(map(alive, processes)):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+class Running:
+    """A call of ./lab exec that is under way: its program said READY."""
+
+    def __init__(self, script, cwd, *options):
+        self.child = subprocess.Popen(
+            [LAB, "exec", *options, "--", "sh", "-c", script], cwd=cwd,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.said = b""
+        self.wait_for(b"READY\n")
+        self.qemu = children(self.child.pid)
+
+    def wait_for(self, text):
+        while text not in self.said:
+            data = os.read(self.child.stdout.fileno(), 65536)
+            if not data:
+                break
+            self.said += data
+
+    def end(self):
+        out, err = self.child.communicate(timeout=PATIENCE)
+        return Done(self.child.returncode, self.said + out, err)
+
+
+# -- the groups ------------------------------------------------------------------
+
+def streams(check, cwd):
+    data, err = os.urandom(1 << 20), os.urandom(300001)
+    (cwd / "err").write_bytes(err)
+    done = lab("exec", "--", "sh", "-c", "cat; cat err >&2; exit 42", cwd=cwd, stdin=data)
+    check("stdin to stdout, 1 MiB of any bytes", done.stdout == data,
+          f"{len(done.stdout)} bytes, md5 {hashlib.md5(done.stdout).hexdigest()}")
+    check("stderr apart, any bytes", done.stderr == err, f"{len(done.stderr)} bytes")
+    check("exit status 42", done.status == 42, f"status {done.status}")
+
+
+def order(check, cwd):
+    done = subprocess.run(
+        [LAB, "exec", "--", "sh", "-c",
+         "wc -c; i=0; while [ $i -lt 500 ]; do echo o$i; echo e$i >&2; i=$((i+1)); done"],
+        cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=PATIENCE, check=False)
+    lines = done.stdout.decode(errors="replace").split()
+    check("empty stdin ends at once", lines[:1] == ["0"], lines[:3])
+    check("2>&1 keeps the order", lines[1:] == [f"{c}{i}" for i in range(500) for c in "oe"],
+          lines[:20])
+    check("exit status 0", done.returncode == 0, f"status {done.returncode}")
+
+
+def closed(check, cwd):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" exec -- sh -c "$1" <&- >&-', LAB,
+         'for i in 0 1 2; do [ -e /proc/$$/fd/$i ] && echo open $i >&2; done; exit 5'],
+        cwd=cwd, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+    check("closed stdin and stdout are closed", done.stderr == b"open 2\n", done.stderr)
+    check("exit status 5", done.returncode == 5, f"status {done.returncode}")
+
+
+def flood(check, cwd):
+    """The streams do not wait for each other: stdout is left alone until all of stderr came."""
+    size = 30_000_000
+    with subprocess.Popen(
+            [LAB, "exec", "--", "sh", "-c",
+             f"yes out | head -c {size} & yes err | head -c {size} >&2; wait"],
+            cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE) as child:
+        err = child.stderr.read(size)
+        out = child.stdout.read()
+        err += child.stderr.read()
+    check("stderr arrives while nobody reads stdout", err == (b"err\n" * (size // 4)),
+          f"{len(err)} bytes, status {child.returncode}: {err[:200]}")
+    check("then all of stdout arrives", out == (b"out\n" * (size // 4)), f"{len(out)} bytes")
+
+
+def broken_pipe(check, cwd):
+    with subprocess.Popen([LAB, "exec", "--", "yes"], cwd=cwd, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE) as child:
+        text = child.stdout.read(100000)
+        child.stdout.close()
+        status = child.wait(PATIENCE)
+    check("stdout arrives while the program runs", text == b"y\n" * 50000, text[:100])
+    check("a closed stdout is a SIGPIPE for the program", status == 128 + signal.SIGPIPE,
+          f"status {status}")
+
+
+ODD = bytes(range(1, 256)).replace(b"/", b"")
+
+
+def context(check, cwd):
+    """Arguments, environment, directory, umask and names, all of odd bytes."""
+    folder = os.fsencode(cwd) + b"/dir \n,\xff'"
+    os.mkdir(folder)
+    args = [ODD, b"", b"-x", b"--", b"*", b"two words", "sch\u00f6n".encode(),
+            *[b"%0300d" % i for i in range(4000)]]
+    own = {**os.environb, b"LABTEST": ODD, b"EMPTY": b"", b"odd.name": b"1",
+           b"BASH_FUNC_f%%": b"() {  :\n}", b"LABTEST_LONG": b"l" * 100000}
+    script = ("cat /proc/$$/cmdline >cmdline; cat /proc/$$/environ >environ; pwd -P >pwd;"
+              "umask >umask; cat /proc/sys/kernel/hostname >hostname; id -u >id;"
+              "ulimit -l >memlock; ulimit -H -l >>memlock; date +%s >date")
+    old = os.umask(0o027)
+    try:
+        done = lab("exec", "--timeout", "100", "--", "sh", "-c", script, *args,
+                   cwd=folder, env=own)
+    finally:
+        os.umask(old)
+
+    def read(name):
+        try:
+            with open(folder + b"/" + name.encode(), "rb") as f:
+                return f.read()
+        except OSError:
+            return b""
+    check("exit status 0", done.status == 0, done)
+    check("nothing on the streams but the program's", done.stdout + done.stderr == b"", done)
+    check("arguments, 1.2 MB of them", read("cmdline").split(b"\0")[3:-1] == args,
+          f"{len(read('cmdline'))} bytes")
+    got = dict(entry.split(b"=", 1) for entry in read("environ").split(b"\0") if b"=" in entry)
+    differ = {k for k in {*got, *own} if got.get(k) != own.get(k)}
+    check("environment", differ <= {b"PATH", b"LD_LIBRARY_PATH", b"_"}, sorted(differ))
+    for name in (b"PATH", b"LD_LIBRARY_PATH"):
+        check(f"the patched rdma-core is in front in {name.decode()}",
+              got.get(name, b"").startswith(os.fsencode(paths.BUILD)) and
+              got[name].endswith(own.get(name, b"")), got.get(name))
+    check("working directory", read("pwd") == folder + b"\n", read("pwd"))
+    check("umask", read("umask") == b"0027\n", read("umask"))
+    check("host name", read("hostname") == os.fsencode(os.uname().nodename) + b"\n",
+          read("hostname"))
+    check("user is root", read("id") == b"0\n", read("id"))
+    check("memlock has no limit", read("memlock") == b"unlimited\n" * 2, read("memlock"))
+    check("the clock is right", abs(int(read("date") or 0) - time.time()) < 100, read("date"))
+    with contextlib.suppress(OSError):
+        made = os.stat(folder + b"/pwd")
+        check("files belong to the caller", made.st_uid == os.getuid(), made)
+        check("files have the mode that the umask leaves",
+              stat.S_IMODE(made.st_mode) == 0o640, oct(made.st_mode))
+
+
+def files(check, cwd):
+    shared, outside, inside = cwd / "shared", cwd / "outside", cwd / "inside"
+    for folder in (shared, outside, inside):
+        folder.mkdir()
+    (outside / "there").write_text("there")
+    (outside / "doomed").write_text("doomed")
+    done = lab("exec", "--rw", str(shared), "--", "/usr/bin/python3", str(GUEST / "files.py"),
+               str(shared), str(outside), cwd=inside)
+    for line in done.stdout.decode(errors="replace").splitlines():
+        result, _, rest = line.partition(" ")
+        name, _, why = rest.partition(" ")
+        check(f"in the VM: {name}", result == "ok", why)
+    check("the whole test ran", done.status == 0 and done.stdout.count(b"\n") == 9, done)
+    for name, folder in (("the working directory", inside), ("--rw", shared)):
+        moved = folder / "sub/moved"
+        check(f"{name} reaches the host", moved.exists() and
+              moved.read_bytes() == b"0123456789abcdef" * 65536 and
+              moved.stat().st_uid == os.getuid() and stat.S_IMODE(moved.stat().st_mode) == 0o604,
+              list(folder.iterdir()))
+        check(f"{name} takes symbolic links",
+              (folder / "link").is_symlink() and os.readlink(folder / "link") == "sub/moved")
+    mapped = inside / "mapped"
+    check("what was written through mmap is there",
+          mapped.exists() and mapped.read_bytes()[4094:4100] == b"mapped")
+    left = inside / "left-open"
+    check("what was not closed is there", left.exists() and left.read_bytes() == b"x" * 3000000)
+    check("nothing else reached the host",
+          sorted(p.name for p in outside.iterdir()) == ["doomed", "there"] and
+          (outside / "there").read_text() == "there" and (outside / "doomed").is_file() and
+          not any(os.path.exists(p) for p in ("/tmp/labtest.made", "/etc/labtest.made",
+                                              "/usr/labtest.made")))
+
+
+def statuses(check, cwd):
+    done = lab("exec", "--", "sh", "-c", "kill -9 $$", cwd=cwd)
+    check("128 + N on a signal", done.status == 137, done)
+    done = lab("exec", "--", "labtest-no-such-command", cwd=cwd)
+    check("127 where the command is not found",
+          done.status == 127 and b"labtest-no-such-command" in done.stderr, done)
+    (cwd / "plain").write_text("no program")
+    done = lab("exec", "--", "./plain", cwd=cwd)
+    check("126 where it cannot be executed", done.status == 126 and b"plain" in done.stderr, done)
+    done = lab("exec", "--timeout", "2", "--", "sh", "-c",
+               "echo began; echo kept >kept; sleep 1000", cwd=cwd)
+    check("124 at the time limit", done.status == 124 and b"time limit" in done.stderr, done)
+    check("what was said before the time limit is passed on", done.stdout == b"began\n", done)
+    kept = cwd / "kept"
+    check("what was written before the time limit is kept",
+          kept.exists() and kept.read_text() == "kept\n")
+
+
+def failures(check, cwd):
+    done = lab("exec", "--mem", "1K", "--", "true", cwd=cwd)
+    check("125 where the VM does not start", done.status == 125 and b"lab: " in done.stderr, done)
+    done = lab("exec", "--", "true", cwd="/")
+    check("125 where / would be shared", done.status == 125 and b"lab: / " in done.stderr, done)
+    done = lab("exec", "--rw", str(cwd / "none"), "--", "true", cwd=cwd)
+    check("125 where --rw is no directory", done.status == 125 and b"none" in done.stderr, done)
+    done = lab("exec", "--no-such-option", "--", "true", cwd=cwd)
+    check("125 for an unknown option", done.status == 125 and b"usage: " in done.stderr, done)
+    done = lab("exec", cwd=cwd)
+    check("125 without a command", done.status == 125 and b"usage: " in done.stderr, done)
+    done = lab("no-such-verb", cwd=cwd)
+    check("an unknown verb is named, and the known ones are",
+          done.status not in (0, 125) and b"no-such-verb" in done.stderr and
+          b"exec" in done.stderr, done)
+    done = lab("--help", cwd=cwd)
+    check("--help lists the verbs", done.status == 0 and b"exec" in done.stdout, done)
+    done = lab("exec", "--help", cwd=cwd)
+    check("exec --help tells the statuses",
+          done.status == 0 and all(word in done.stdout for word in
+                                   (b"123", b"124", b"125", b"--timeout")), done)
+
+
+def panic(check, cwd):
+    done = lab("exec", "--", "sh", "-c", "echo 7 >/proc/sys/kernel/printk; echo before;"
+               "echo c >/proc/sysrq-trigger", cwd=cwd)
+    check("123 where the kernel panics", done.status == 123, done)
+    check("its trace is shown", b"Kernel panic" in done.stderr and
+          b"sysrq_handle_crash" in done.stderr, done)
+    check("what was said before is passed on", done.stdout == b"before\n", done)
+    match = re.search(rb"kernel log: (\S+)", done.stderr)
+    log = os.path.join(os.fsencode(cwd), match[1]) if match else b""
+    check("the kernel log is named", os.path.exists(log), done)
+
+
+def ended(check, cwd):
+    """Whatever ends the lab ends its VM."""
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        with contextlib.closing(_Ended(signum, cwd)) as call:
+            name = signum.name
+            check(f"{name}: the VM was there", len(call.qemu) == 1, call.qemu)
+            check(f"{name}: it is gone", all_gone(call.qemu), call.qemu)
+            wanted = -signum if signum == signal.SIGKILL else 128 + signum
+            check(f"{name}: status", call.done.status == wanted, call.done)
+            if signum != signal.SIGKILL:
+                check(f"{name}: what was written is kept", call.kept == "kept\n", call.kept)
+
+
+class _Ended:
+    """A call that a signal ended."""
+
+    def __init__(self, signum, cwd):
+        self.file = cwd / f"kept-{signum}"
+        running = Running(f"echo kept >kept-{signum}; echo READY; exec sleep 1000", cwd)
+        self.qemu = running.qemu
+        running.child.send_signal(signum)
+        self.done = running.end()
+        self.kept = self.file.read_text() if self.file.exists() else None
+
+    def close(self):
+        for process in filter(alive, self.qemu):
+            os.kill(process[0], signal.SIGKILL)
+
+
+def interrupts(check, cwd):
+    """SIGINT without a terminal."""
+    running = Running("trap 'echo GOT' INT; echo READY; while :; do sleep 0.2; done", cwd)
+    running.child.send_signal(signal.SIGINT)
+    running.wait_for(b"GOT\n")
+    check("the first reaches the program", running.said == b"READY\nGOT\n", running.said)
+    running.child.send_signal(signal.SIGINT)
+    done = running.end()
+    check("the second ends the VM", all_gone(running.qemu), running.qemu)
+    check("status 130", done.status == 130, done)
+
+
+# -- terminals -------------------------------------------------------------------
+
+class Typist:
+    """Someone at a terminal, who answers what they see."""
+
+    def __init__(self, argv, cwd, size=(33, 101)):
+        self.seen = b""
+        self.fd, theirs = pty.openpty()
+        self.resize(*size)
+        self.settings = termios.tcgetattr(self.fd)
+        self.child = subprocess.Popen(["setsid", "--ctty", *argv], cwd=cwd, stdin=theirs,
+                                      stdout=theirs, stderr=theirs)
+        os.close(theirs)
+
+    def resize(self, *size):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+
+    def wait_for(self, text):
+        limit = time.monotonic() + PATIENCE
+        while text not in self.seen and time.monotonic() < limit:
+            if not self.read():
+                break
+        return text in self.seen
+
+    def read(self):
+        if not select.select([self.fd], [], [], PATIENCE)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:         # all others closed it
+            return False
+        self.seen += data
+        return bool(data)
+
+    def type(self, keys):
+        os.write(self.fd, keys)
+
+    def status(self):
+        """Of the program; and whether the terminal is as it was."""
+        while self.read():
+            pass
+        restored = termios.tcgetattr(self.fd) == self.settings
+        os.close(self.fd)
+        return self.child.wait(PATIENCE), restored
+
+
+def terminal(check, cwd):
+    typist = Typist([LAB, "exec", "--", "sh", "-c",
+                     "test -t 0 && test -t 1 && test -t 2 && echo ALL-TTY; stty size;"
+                     "trap 'echo GOT' INT; trap 'stty size' WINCH; echo READY;"
+                     "while :; do sleep 0.2; done"], cwd)
+    typist.wait_for(b"READY\r\n")
+    check("all three streams are the terminal", b"ALL-TTY" in typist.seen, typist.seen)
+    check("it has the size of the caller's", b"33 101" in typist.seen, typist.seen)
+    typist.resize(44, 99)
+    check("and follows it", typist.wait_for(b"44 99"), typist.seen)
+    typist.type(b"\x03")
+    check("Ctrl-C reaches the program", typist.wait_for(b"GOT"), typist.seen)
+    qemu = children(typist.child.pid)
+    typist.type(b"\x03")
+    status, restored = typist.status()
+    check("Ctrl-C again ends the VM", status == 130 and all_gone(qemu), typist.seen)
+    check("the terminal is as it was", restored)
+
+
+def half_terminal(check, cwd):
+    """Each stream has a terminal only where the caller's has one."""
+    typist = Typist(["sh", "-c", 'exec "$0" exec -- sh -c "$1" >out', LAB,
+                     "test -t 0 && test ! -t 1 && test -t 2 && echo RIGHT; echo READY >&2; cat"],
+                    cwd)
+    typist.wait_for(b"READY\r\n")
+    typist.type(b"typed\n\x04")
+    status, restored = typist.status()
+    out = (cwd / "out").read_bytes()
+    check("stdout to a file: stdin and stderr are the terminal", out == b"RIGHT\ntyped\n", out)
+    check("what is typed is echoed", b"typed\r\n" in typist.seen, typist.seen)
+    check("Ctrl-D ends stdin", status == 0 and restored, status)
+
+
+def shell(check, cwd):
+    typist = Typist(["env", "SHELL=/bin/bash", LAB, "shell"], cwd)
+    check("the prompt says where it is", typist.wait_for(b"[VM phyr]"), typist.seen)
+    typist.type(b"sleep 1000\n")
+    typist.wait_for(b"sleep 1000")
+    time.sleep(1)           # for bash to give the terminal to it
+    typist.type(b"\x03\x03\x03\x03")
+    typist.wait_for(b"^C")
+    typist.type(b"\necho $((6 * 7)) in $PWD\n")
+    check("Ctrl-C ends a command, not the VM",
+          typist.wait_for(b"42 in " + os.fsencode(os.path.realpath(cwd))), typist.seen)
+    typist.type(b"exit 7\n")
+    status, restored = typist.status()
+    check("its status is the shell's", status == 7, typist.seen[-300:])
+    check("the terminal is as it was", restored)
+
+
+# -- the machine -----------------------------------------------------------------
+
+def machine(check, cwd):
+    done = lab("exec", "--cpus", "1", "--mem", "768M", "--append", "labtest=1", "--append",
+               "labtest=2", "--device", "edu", "--device", "-device virtio-balloon-pci", "--",
+               "sh", "-c", "nproc; grep MemTotal /proc/meminfo; cat /proc/cmdline;"
+               "cat /sys/bus/pci/devices/*/device", cwd=cwd)
+    text = done.stdout.decode(errors="replace")
+    memory = re.search(r"MemTotal: +(\d+) kB", text)
+    check("--cpus", text.startswith("1\n"), done)
+    check("--mem", memory and 500_000 < int(memory[1]) < 768 * 1024, text)
+    check("--append", "labtest=1 labtest=2" in text, text)
+    check("--device", "0x11e8" in text and "0x1002" in text, text)
+
+
+def icount(check, cwd):
+    script = ("nproc; a=$(date +%s%N); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done;"
+              "b=$(date +%s%N); echo $((b-a))")
+    times = []
+    for _ in range(2):
+        done = lab("exec", "--icount", "--", "sh", "-c", script, cwd=cwd)
+        cpus, _, spent = done.stdout.partition(b"\n")
+        check("one processor", cpus == b"1", done)
+        times.append(int(spent or 0))
+    check("two boots count alike", times[0] and abs(times[0] - times[1]) < times[0] / 50, times)
+
+
+def bare(check, cwd):
+    """No network, no /dev/kvm, no package lists, no cache of what KVM can do."""
+    (cwd / "dev").mkdir()
+    config = cwd / "apt.conf"
+    config.write_text(f'Dir::State "{cwd}/apt-state";\nDir::Cache "{cwd}/apt-cache";\n'
+                      f'Dir::Etc "{cwd}/apt-etc";\n')
+    env = {**os.environ, "APT_CONFIG": str(config)}
+    done = subprocess.run(["unshare", "-rmn", "true"], capture_output=True, check=False)
+    if done.returncode:
+        check.skip("without network, KVM and apt", "unshare: " + done.stderr.decode())
+        return
+    done = subprocess.run(
+        ["unshare", "-rmn", "sh", str(GUEST / "bare.sh"), str(cwd / "dev"), LAB, "exec", "-v",
+         "--", "sh", "-c", "ibv_devices; exit 6"], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=PATIENCE, check=False)
+    done = Done(done.returncode, done.stdout, done.stderr)
+    check("runs", done.status == 6 and b"rxe0" in done.stdout and b"rxe1" in done.stdout, done)
+    check("without KVM it is TCG", b"VM on TCG" in done.stderr, done)
+
+
+# -- traffic ---------------------------------------------------------------------
+
+def traffic(check, cwd):
+    state = ("for d in rxe0 rxe1; do cat /sys/class/infiniband/$d/ports/1/state"
+             " /sys/class/infiniband/$d/ports/1/gids/0 /sys/class/infiniband/$d/ports/1/gids/1;"
+             " done; ")
+    done = lab("exec", "--", "sh", "-c", state + f'. "{GUEST}/traffic.sh"', cwd=cwd)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    for i, address in enumerate(("0a00:0001", "0a00:0002")):
+        port = lines[3 * i:3 * i + 3]
+        check(f"rxe{i} is up before the program", port and "ACTIVE" in port[0], port)
+        check(f"rxe{i} has its GIDs before the program", len(port) == 3 and
+              port[1].startswith("fe80:") and port[2].endswith("ffff:" + address), port)
+    for line in lines[6:]:
+        name, outcome, *packets = line.split()
+        check(f"{name}", outcome == "ok", done)
+        check(f"{name} crosses the link, both ways",
+              len(packets) == 2 and all(int(n) >= 20 for n in packets), packets)
+    check("all seven transfers were made", len(lines) == 13 and done.status == 0, done)
+
+
+GROUPS = (traffic, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
+          failures, panic, interrupts, terminal, half_terminal, shell, machine, icount, bare)
+
+
+def run_group(group):
+    check = Check(group.__name__)
+    cwd = paths.BUILD / "labtest" / group.__name__
+    shutil.rmtree(cwd, ignore_errors=True)
+    cwd.mkdir(parents=True)
+    try:
+        group(check, cwd)
+    except Exception as e:      # pylint: disable=broad-except # a group that breaks has failed
+        check("ran to its end", False, repr(e))
+    return check.results
+
+
+def results():
+    """All results, group by group."""
+    lab("exec", "--", "true", cwd=paths.TOP)    # build what is missing, once
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in pool.map(run_group, GROUPS):
+            yield from done
+
+
+def run(report):
+    for name, status, why in results():
+        report.add(name, status, why)
+
+
+if __name__ == "__main__":
+    for result in results():
+        print(*result)
