@@ -3,22 +3,24 @@
  * Lists of physical ranges, see include/linux/phyr.h.
  *
  * A list is an append-only B+tree over page positions. Its nodes are one page
- * each, so a list of any length needs no larger allocation; the one leaf of a
- * short list starts smaller and grows to a page.
+ * each, so a list of any length needs no larger allocation; the first leaf, and
+ * any that the one before it did not fill, starts small and doubles up to that.
  *
  * A leaf holds its ranges in order, 8 bytes each: the page frame in the low 40
  * bits and, above it, the range's position in pages from the start of the leaf.
  * The length of a range is the distance to the next position. Storing
- * positions rather than lengths lets a seek search the packed words as they
- * are: the words are sorted, and a word with all frame bits set sorts behind
- * every word of its position.
+ * positions rather than lengths lets a seek search the ranges as they are.
+ * What else a leaf has is stored apart, so that a power of two of ranges takes
+ * a power of two of bytes: that is what a buffer of huge pages comes to, and a
+ * header in front would double its allocation.
  *
  * A leaf covers at most PHYR_LEAF_PAGES pages, as many as a position can count.
  * All ranges of a leaf have the same provider. A range is therefore cut where
  * its leaf is full in that sense: with 4 KiB pages, after 64 GiB.
  *
  *   inner node   | first page, child | first page, child | ...
- *   leaf         | position:24 frame:40 | position:24 frame:40 | ... -> next
+ *   leaf         provider, pages, -> ranges, -> next leaf
+ *   ranges       | position:24 frame:40 | position:24 frame:40 | ...
  *
  * Locking: none here. Appending and destroying need the list for themselves,
  * lookups only read.
@@ -27,7 +29,7 @@
 #include <linux/bits.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/overflow.h>
+#include <linux/math64.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
@@ -37,6 +39,8 @@
 
 #define PHYR_PFN_BITS	40
 #define PHYR_PFN_MASK	GENMASK_ULL(PHYR_PFN_BITS - 1, 0)
+/* Follows no range */
+#define PHYR_NO_PFN	U64_MAX
 /* A piece's length in bytes must fit the size_t of struct phys_vec. */
 #define PHYR_LEAF_PAGES	min(BIT_ULL(64 - PHYR_PFN_BITS), SIZE_MAX >> PAGE_SHIFT)
 
@@ -44,18 +48,18 @@
  * struct phyr_leaf - a run of ranges of one provider
  * @next: the leaf that follows in the list
  * @provider: whose MMIO the ranges are, NULL for RAM
+ * @word: the ranges, packed
  * @nr_pages: pages in all ranges together
  * @nr: ranges in use
  * @max: ranges there is room for
- * @word: the ranges, packed
  */
 struct phyr_leaf {
 	struct phyr_leaf	*next;
 	struct p2pdma_provider	*provider;
+	u64			*word;
 	u32			nr_pages;
 	u16			nr;
 	u16			max;
-	u64			word[];
 };
 
 /**
@@ -68,7 +72,7 @@ struct phyr_slot {
 	void	*child;
 };
 
-/* A node of fewer pages would not pay: a list with one is 4 MiB at least. */
+/* A node takes its page at once: few lists have one, and most of those are long. */
 #define PHYR_NODE_SLOTS	((PAGE_SIZE - sizeof(u64)) / sizeof(struct phyr_slot))
 
 struct phyr_node {
@@ -79,9 +83,9 @@ struct phyr_node {
 /* Enough for 2^64 pages: every level multiplies by more than 2^7. */
 #define PHYR_MAX_HEIGHT	10
 
-/* Room in the only leaf of a short list: 5, 29, 125 ranges, then a page. */
-#define PHYR_LEAF_MIN	64
-#define PHYR_LEAF_STEP	4
+/* Room for ranges in a leaf, the least and the most. */
+#define PHYR_LEAF_MIN	8U
+#define PHYR_LEAF_MAX	(PAGE_SIZE / sizeof(u64))
 
 static u64 phyr_word_position(u64 word)
 {
@@ -103,41 +107,48 @@ static u64 phyr_leaf_range_pages(const struct phyr_leaf *leaf, unsigned int i)
 
 static size_t phyr_leaf_size(const struct phyr_leaf *leaf)
 {
-	return struct_size(leaf, word, leaf->max);
+	return sizeof(*leaf) + leaf->max * sizeof(leaf->word[0]);
 }
 
-static struct phyr_leaf *phyr_leaf_alloc(size_t size,
+static void phyr_leaf_free(struct phyr_leaf *leaf)
+{
+	kfree(leaf->word);
+	kfree(leaf);
+}
+
+static struct phyr_leaf *phyr_leaf_alloc(unsigned int max,
 					 struct p2pdma_provider *provider,
 					 gfp_t gfp)
 {
-	struct phyr_leaf *leaf = kmalloc(size, gfp);
+	struct phyr_leaf *leaf = kmalloc_obj(*leaf, gfp);
 
 	if (!leaf)
 		return NULL;
 	*leaf = (struct phyr_leaf) {
 		.provider = provider,
-		.max = (size - sizeof(*leaf)) / sizeof(leaf->word[0]),
+		.word = kmalloc_objs(*leaf->word, max, gfp),
+		.max = max,
 	};
+	if (!leaf->word) {
+		kfree(leaf);
+		return NULL;
+	}
 	return leaf;
 }
 
-/* Give the only leaf of the list more room, up to a page. */
+/* Double the room in the last leaf. */
 static int phyr_leaf_enlarge(struct phyr_list *list, gfp_t gfp)
 {
-	struct phyr_leaf *old = list->tail, *leaf;
-	size_t size = min(phyr_leaf_size(old) * PHYR_LEAF_STEP, PAGE_SIZE);
+	struct phyr_leaf *leaf = list->tail;
+	u64 *word = kmalloc_objs(*word, 2 * leaf->max, gfp);
 
-	leaf = phyr_leaf_alloc(size, old->provider, gfp);
-	if (!leaf)
+	if (!word)
 		return -ENOMEM;
-	memcpy(leaf->word, old->word, old->nr * sizeof(old->word[0]));
-	leaf->nr = old->nr;
-	leaf->nr_pages = old->nr_pages;
-
-	list->memory += phyr_leaf_size(leaf) - phyr_leaf_size(old);
-	list->root = leaf;
-	list->tail = leaf;
-	kfree(old);
+	memcpy(word, leaf->word, leaf->nr * sizeof(*word));
+	kfree(leaf->word);
+	leaf->word = word;
+	list->memory += leaf->max * sizeof(*word);
+	leaf->max *= 2;
 	return 0;
 }
 
@@ -145,10 +156,13 @@ static void phyr_free_tree(void *root, unsigned int height)
 {
 	struct phyr_node *node = root;
 
-	if (height)
-		for (unsigned int i = 0; i < node->nr; i++)
-			phyr_free_tree(node->slot[i].child, height - 1);
-	kfree(root);
+	if (!height) {
+		phyr_leaf_free(root);
+		return;
+	}
+	for (unsigned int i = 0; i < node->nr; i++)
+		phyr_free_tree(node->slot[i].child, height - 1);
+	kfree(node);
 }
 
 static void phyr_node_add(struct phyr_node *node, u64 first, void *child)
@@ -179,9 +193,9 @@ static void *phyr_chain(struct phyr_list *list, struct phyr_leaf *leaf,
 	return top;
 }
 
-/* Add @leaf behind the last one. Frees it and changes nothing on failure. */
-static int phyr_add_leaf(struct phyr_list *list, struct phyr_leaf *leaf,
-			 gfp_t gfp)
+/* Link @leaf behind the last one. Frees it and changes nothing on failure. */
+static int phyr_link_leaf(struct phyr_list *list, struct phyr_leaf *leaf,
+			  gfp_t gfp)
 {
 	struct phyr_node *edge[PHYR_MAX_HEIGHT], *node = list->root, *root = NULL;
 	unsigned int height = list->height, level;
@@ -212,42 +226,103 @@ static int phyr_add_leaf(struct phyr_list *list, struct phyr_leaf *leaf,
 		edge[level] = root;
 	}
 	phyr_node_add(edge[level], list->nr_pages, chain);
-
-	list->memory += level * sizeof(*node) + phyr_leaf_size(leaf);
+	list->memory += level * sizeof(*node);
 	list->tail->next = leaf;
-	list->tail = leaf;
 	return 0;
+}
+
+/* Begin a leaf of @max ranges of @provider. */
+static int phyr_add_leaf(struct phyr_list *list, unsigned int max,
+			 struct p2pdma_provider *provider, gfp_t gfp)
+{
+	struct phyr_leaf *leaf = phyr_leaf_alloc(max, provider, gfp);
+
+	if (!leaf)
+		return -ENOMEM;
+	if (!list->tail) {
+		list->root = leaf;
+	} else {
+		int ret = phyr_link_leaf(list, leaf, gfp);
+
+		if (ret)
+			return ret;
+	}
+	list->tail = leaf;
+	list->next_pfn = PHYR_NO_PFN;
+	list->memory += phyr_leaf_size(leaf);
+	return 0;
+}
+
+/* Pages that the last leaf can still count of those of @provider. */
+static u64 phyr_tail_room(const struct phyr_list *list,
+			  const struct p2pdma_provider *provider)
+{
+	const struct phyr_leaf *tail = list->tail;
+
+	if (!tail || tail->provider != provider)
+		return 0;
+	return PHYR_LEAF_PAGES - tail->nr_pages;
 }
 
 /* Make room for one more range of @provider behind the last one. */
 static int phyr_grow(struct phyr_list *list, struct p2pdma_provider *provider,
 		     gfp_t gfp)
 {
-	struct phyr_leaf *tail = list->tail, *leaf;
+	struct phyr_leaf *tail = list->tail;
+	bool full = tail && tail->nr == PHYR_LEAF_MAX;
 
-	if (tail && tail->provider == provider &&
-	    tail->nr_pages < PHYR_LEAF_PAGES && phyr_leaf_size(tail) < PAGE_SIZE)
+	if (!full && phyr_tail_room(list, provider))
 		return phyr_leaf_enlarge(list, gfp);
-
-	leaf = phyr_leaf_alloc(tail ? PAGE_SIZE : PHYR_LEAF_MIN, provider, gfp);
-	if (!leaf)
-		return -ENOMEM;
-	if (tail)
-		return phyr_add_leaf(list, leaf, gfp);
-
-	list->root = leaf;
-	list->tail = leaf;
-	list->memory = phyr_leaf_size(leaf);
-	return 0;
+	/* A leaf more, and what it can count still makes less than 2^64 bytes. */
+	if (list->nr_pages > (U64_MAX >> PAGE_SHIFT) - PHYR_LEAF_PAGES)
+		return -EOVERFLOW;
+	return phyr_add_leaf(list, full ? PHYR_LEAF_MAX : PHYR_LEAF_MIN, provider, gfp);
 }
 
-/* Whether @pfn continues the last range of the list. */
-static bool phyr_can_merge(const struct phyr_leaf *leaf, u64 pfn)
+/* Add pages to the last leaf, if all of them fit. */
+static __always_inline bool phyr_tail_add(struct phyr_list *list, u64 pfn, u64 nr,
+					  struct p2pdma_provider *provider)
 {
-	u64 last = leaf->word[leaf->nr - 1];
+	struct phyr_leaf *leaf = list->tail;
 
-	return phyr_word_pfn(last) + leaf->nr_pages - phyr_word_position(last) ==
-	       pfn;
+	if (!leaf || leaf->provider != provider ||
+	    leaf->nr_pages + nr > PHYR_LEAF_PAGES)
+		return false;
+	if (pfn != list->next_pfn) {
+		if (leaf->nr == leaf->max)
+			return false;
+		leaf->word[leaf->nr++] =
+			(u64)leaf->nr_pages << PHYR_PFN_BITS | pfn;
+		list->nr_ranges++;
+	}
+	leaf->nr_pages += nr;
+	list->nr_pages += nr;
+	list->next_pfn = pfn + nr;
+	return true;
+}
+
+/*
+ * Add pages as leaves have room, and make more. Not inline: the caller then
+ * needs no stack frame where it gets by without this.
+ */
+static noinline int phyr_grow_add(struct phyr_list *list, u64 pfn, u64 nr,
+				  struct p2pdma_provider *provider, gfp_t gfp)
+{
+	while (nr) {
+		u64 step = phyr_tail_room(list, provider);
+		int ret;
+
+		step = min(nr, step);
+		if (step && phyr_tail_add(list, pfn, step, provider)) {
+			pfn += step;
+			nr -= step;
+			continue;
+		}
+		ret = phyr_grow(list, provider, gfp);
+		if (ret)
+			return ret;
+	}
+	return 0;
 }
 
 /**
@@ -290,10 +365,10 @@ EXPORT_SYMBOL_GPL(phyr_list_destroy);
  * Return: 0, or
  * -EINVAL where the range is empty or not aligned to pages,
  * -EOVERFLOW where it wraps, lies above 2^40 pages or makes the list longer
- * than 2^64 bytes, or
+ * than just below 2^64 bytes, or
  * -ENOMEM.
  * On an error the list is as it was, but for one case: where a range has to be
- * cut (see above) and there is no memory for its rest, the list holds its first
+ * cut (see above) and there is no room for its rest, the list holds its first
  * part.
  */
 int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
@@ -302,56 +377,51 @@ int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 	/* Not PHYS_PFN(), which cuts a bad address down to an unsigned long. */
 	u64 pfn = vec.paddr >> PAGE_SHIFT, nr = vec.len >> PAGE_SHIFT;
 
-	if (!vec.len || !IS_ALIGNED(vec.paddr | vec.len, PAGE_SIZE))
+	if (!IS_ALIGNED(vec.paddr | vec.len, PAGE_SIZE) || !nr)
 		return -EINVAL;
-	/* Page counts are too short for these sums to wrap. */
-	if (pfn + nr > PHYR_PFN_MASK + 1 ||
-	    list->nr_pages + nr > U64_MAX >> PAGE_SHIFT)
+	if ((pfn + nr - 1) >> PHYR_PFN_BITS)
 		return -EOVERFLOW;
-
-	while (nr) {
-		struct phyr_leaf *leaf = list->tail;
-		bool same = leaf && leaf->provider == provider &&
-			    leaf->nr_pages < PHYR_LEAF_PAGES;
-		bool merge = same && phyr_can_merge(leaf, pfn);
-		u64 step;
-
-		if (!merge) {
-			if (!same || leaf->nr == leaf->max) {
-				int ret = phyr_grow(list, provider, gfp);
-
-				if (ret)
-					return ret;
-				leaf = list->tail;
-			}
-			leaf->word[leaf->nr++] =
-				(u64)leaf->nr_pages << PHYR_PFN_BITS | pfn;
-			list->nr_ranges++;
-		}
-		step = min(nr, PHYR_LEAF_PAGES - leaf->nr_pages);
-		leaf->nr_pages += step;
-		list->nr_pages += step;
-		pfn += step;
-		nr -= step;
-	}
-	return 0;
+	if (phyr_tail_add(list, pfn, nr, provider))
+		return 0;
+	return phyr_grow_add(list, pfn, nr, provider, gfp);
 }
 EXPORT_SYMBOL_GPL(phyr_list_append);
 
-static const struct phyr_slot *phyr_node_find(const struct phyr_node *node,
-					      u64 page)
+static u64 phyr_slot_first(const void *slot, unsigned int i)
 {
-	unsigned int low = 0, high = node->nr - 1;
+	return ((const struct phyr_slot *)slot)[i].first;
+}
 
-	while (low < high) {
-		unsigned int mid = (low + high + 1) / 2;
+static u64 phyr_word_first(const void *word, unsigned int i)
+{
+	return phyr_word_position(((const u64 *)word)[i]);
+}
 
-		if (node->slot[mid].first <= page)
-			low = mid;
+/*
+ * Which of @nr elements of a node or leaf holds @page. @first gives the first
+ * page of each, @start is that of the first one. None is empty, so where all
+ * are one page, the first look is right. A guess comes before halving: where
+ * all have as many pages as each other, it is right.
+ */
+static __always_inline unsigned int
+phyr_search(const void *array, unsigned int nr, u64 start, u64 page,
+	    u64 (*first)(const void *array, unsigned int i))
+{
+	unsigned int low = 0, high = min(page - start, nr - 1), i;
+	u64 last = first(array, high);
+
+	if (page >= last)
+		return high;
+	i = div64_u64((page - start) * high, last - start);
+	for (;;) {
+		if (page < first(array, i))
+			high = i - 1;
+		else if (page >= first(array, i + 1))
+			low = i + 1;
 		else
-			high = mid - 1;
+			return i;
+		i = (low + high) / 2;
 	}
-	return &node->slot[low];
 }
 
 /* The leaf that holds @page, and the position of its first page in @first. */
@@ -362,32 +432,14 @@ static const struct phyr_leaf *phyr_find_leaf(const struct phyr_list *list,
 
 	*first = 0;
 	for (unsigned int level = list->height; level; level--) {
-		const struct phyr_slot *slot = phyr_node_find(place, page);
+		const struct phyr_node *node = place;
+		unsigned int i = phyr_search(node->slot, node->nr, *first,
+					     page, phyr_slot_first);
 
-		*first = slot->first;
-		place = slot->child;
+		*first = node->slot[i].first;
+		place = node->slot[i].child;
 	}
 	return place;
-}
-
-/* The range of the leaf that holds the page at @position. */
-static unsigned int phyr_leaf_find(const struct phyr_leaf *leaf, u64 position)
-{
-	u64 key = position << PHYR_PFN_BITS | PHYR_PFN_MASK;
-	unsigned int low = 0, high = min(position, leaf->nr - 1ULL);
-
-	/* Of ranges that are all one page, the position is the index. */
-	if (leaf->word[high] <= key)
-		return high;
-	while (low < high) {
-		unsigned int mid = (low + high + 1) / 2;
-
-		if (leaf->word[mid] <= key)
-			low = mid;
-		else
-			high = mid - 1;
-	}
-	return low;
 }
 
 /**
@@ -413,7 +465,8 @@ void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	}
 	cur->left = min(length, total - offset);
 	cur->leaf = phyr_find_leaf(list, page, &first);
-	cur->index = phyr_leaf_find(cur->leaf, page - first);
+	cur->index = phyr_search(cur->leaf->word, cur->leaf->nr, 0, page - first,
+				 phyr_word_first);
 	first += phyr_word_position(cur->leaf->word[cur->index]);
 	cur->skip = offset - (first << PAGE_SHIFT);
 }

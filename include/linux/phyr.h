@@ -34,6 +34,7 @@ struct phyr_list {
 	/* private: */
 	void			*root;	/* of the tree, NULL while empty */
 	struct phyr_leaf	*tail;	/* takes the next range */
+	u64			next_pfn; /* would continue the last range */
 	unsigned int		height;	/* levels of nodes above the leaves */
 };
 

@@ -12,8 +12,8 @@
 #include <linux/phyr.h>
 
 /* As lib/phyr.c promises: what fits in a leaf, and in an inner node. */
-#define LEAF_HEADER	(2 * sizeof(void *) + 8)
-#define LEAF_RANGES	((PAGE_SIZE - LEAF_HEADER) / 8)
+#define LEAF_HEADER	(3 * sizeof(void *) + 8)
+#define LEAF_RANGES	(PAGE_SIZE / 8)
 #define LEAF_PAGES	min(BIT_ULL(24), SIZE_MAX >> PAGE_SHIFT)
 #define TOP_PFN		BIT_ULL(40)
 

@@ -111,7 +111,7 @@ static void test_providers(void)
 	twin_destroy(&t);
 }
 
-/* The only leaf of a list starts small, and grows where it is full. */
+/* The first leaf of a list starts small, and doubles where it is full. */
 static void test_growth(void)
 {
 	size_t size = 64;
@@ -120,14 +120,15 @@ static void test_growth(void)
 	twin_init(&t);
 	for (u64 i = 0; i < LEAF_RANGES; i++) {
 		append(&t, scattered(i), 1, NULL);
-		if (LEAF_HEADER + 8 * (i + 1) > size) {
-			size = min(4 * size, PAGE_SIZE);
+		if (8 * (i + 1) > size) {
+			size *= 2;
 			twin_check(&t);
 		}
-		check(t.list.memory == size, "%llu ranges take %zu bytes, expected %zu",
-		      i + 1, t.list.memory, size);
+		check(t.list.memory == LEAF_HEADER + size,
+		      "%llu ranges take %zu bytes, expected %zu",
+		      i + 1, t.list.memory, LEAF_HEADER + size);
 	}
-	check(memory.blocks == 1, "the list of one leaf has %lu blocks", memory.blocks);
+	check(memory.blocks == 2, "the list of one leaf has %lu blocks", memory.blocks);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -144,7 +145,7 @@ static void test_leaf_border(void)
 	append(&t, scattered(LEAF_RANGES - 1) + 1, 5, NULL);
 	check(memory.calls == calls && !t.list.height, "a merge allocated");
 	append(&t, scattered(LEAF_RANGES), 1, NULL);
-	check(memory.calls == calls + 2 && t.list.height == 1, "no second leaf");
+	check(memory.calls == calls + 3 && t.list.height == 1, "no second leaf");
 	append(&t, scattered(LEAF_RANGES) + 1, 1, NULL);
 	twin_check_borders(&t);
 	twin_destroy(&t);
@@ -270,20 +271,22 @@ static void test_top(void)
 }
 
 /*
- * No list of 2^64 bytes fits in memory here, so one pretends to be that long:
- * the check is made before anything else is looked at.
+ * No list of 2^64 bytes fits in memory here, so one pretends to be that long.
+ * It opens its last leaf where even a full one makes less than that.
  */
 static void test_too_long(void)
 {
+	const u64 limit = (U64_MAX >> PAGE_SHIFT) - LEAF_PAGES;
 	struct twin t;
 
 	twin_init(&t);
-	t.list.nr_pages = (U64_MAX >> PAGE_SHIFT) - 2;
-	expect_error(&t, 0, 3 * PAGE_SIZE, -EOVERFLOW);
-	expect_error(&t, PAGE_SIZE, 4 * PAGE_SIZE, -EOVERFLOW);
-	check(!phyr_list_append(&t.list, (struct phys_vec) { 0, 2 * PAGE_SIZE }, NULL,
-				GFP_KERNEL), "a list of nearly 2^64 bytes is too long");
+	t.list.nr_pages = limit + 1;
 	expect_error(&t, 0, PAGE_SIZE, -EOVERFLOW);
+	t.list.nr_pages = limit;
+	check(!phyr_list_append(&t.list, (struct phys_vec) { 0, LEAF_PAGES << PAGE_SHIFT },
+				NULL, GFP_KERNEL), "a list of nearly 2^64 bytes is too long");
+	expect_error(&t, 0, PAGE_SIZE, -EOVERFLOW);
+	expect_error(&t, LEAF_PAGES << PAGE_SHIFT, PAGE_SIZE, -EOVERFLOW);
 	twin_destroy(&t);
 }
 
@@ -305,8 +308,8 @@ static void test_allocation_failure(void)
 		if (i % 50 == 0)
 			twin_check(&t);
 	}
-	/* An append that makes the tree higher takes a node for each level. */
-	check(most == t.list.height + 1, "at most %u allocations failed for one page", most);
+	/* What makes the tree higher takes a node for each level, and a leaf. */
+	check(most == t.list.height + 2, "at most %u allocations failed for one page", most);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -404,8 +407,11 @@ static void expect_memory(u64 nr, u64 pages, double limit)
 
 static void test_memory(void)
 {
+	expect_memory(512, 1, 8.5);
 	expect_memory(64 << 10, 1, 8.5);
 	expect_memory(1 << 20, 1, 8.5);
+	expect_memory(128, 512, 0.02);
+	expect_memory(512, 512, 0.02);
 	expect_memory(64 << 10, 512, 0.02);
 }
 

@@ -8,6 +8,8 @@
 #ifndef kmalloc_obj
 #define kmalloc_obj(P, ...) \
 	__alloc_objs(kmalloc, default_gfp(__VA_ARGS__), typeof(P), 1)
+#define kmalloc_objs(P, COUNT, ...) \
+	__alloc_objs(kmalloc, default_gfp(__VA_ARGS__), typeof(P), COUNT)
 #endif
 
 #endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+/* One kind of list, made and looked up; bench.sh counts the instructions. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/gfp.h>
+#include <linux/kernel.h>
+#include <linux/mm.h>
+#include <linux/phyr.h>
+#include <linux/slab.h>
+
+#include "random.h"
+
+void *kmalloc(size_t size, gfp_t gfp)
+{
+	return malloc(size);
+}
+
+void kfree(void *p)
+{
+	free(p);
+}
+
+/* Ranges of @pages pages, @stride pages from one to the next. */
+static void fill(struct phyr_list *list, u64 nr, u64 pages, u64 stride)
+{
+	for (u64 i = 0; i < nr; i++) {
+		struct phys_vec vec = { i * stride << PAGE_SHIFT, pages << PAGE_SHIFT };
+
+		if (phyr_list_append(list, vec, NULL, GFP_KERNEL))
+			abort();
+	}
+}
+
+static void seek(const struct phyr_list *list, u64 nr)
+{
+	struct random random = { 1 };
+	struct phyr_cursor cur;
+
+	while (nr--) {
+		phyr_seek(&cur, list, random_below(&random, list->nr_pages << PAGE_SHIFT), 1);
+		if (!phyr_next(&cur))
+			abort();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	u64 nr, pages, stride;
+	struct phyr_list list;
+
+	if (argc != 4)
+		return 2;
+	nr = strtoull(argv[1], NULL, 0);
+	pages = strtoull(argv[2], NULL, 0);
+	stride = strtoull(argv[3], NULL, 0);
+
+	phyr_list_init(&list);
+	fill(&list, nr, pages, stride);
+	seek(&list, nr);
+	phyr_list_destroy(&list);
+	return 0;
+}
