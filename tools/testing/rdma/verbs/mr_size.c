@@ -166,7 +166,7 @@ static void peek(const struct big *b, u64 off, void *to, size_t len)
 
 /*
  * Look at one place of the big region: read it, write it, check what is
- * around it.
+ * around it. What would be past the region's end is left out.
  */
 static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 		 u64 off, u32 len)
@@ -185,6 +185,8 @@ static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 	struct transfer_status status;
 	int err;
 
+	if (len > b->len - off)
+		len = t.len = b->len - off;
 	span = span < b->len - from ? span : b->len - from;
 	err = transfer_run(c, &t, &status);
 	peek(b, off, want, len);
