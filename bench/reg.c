@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a pinned memory region costs: time to register and to deregister it,
+ * kernel memory that it holds, and beside them what pinning alone costs.
+ *
+ *	reg [-d DEVICE] [-r REPEAT] KIND:BYTES...
+ *
+ * KIND is scattered (4 KiB pages that are no neighbours) or huge (2 MiB pages,
+ * no neighbours either). Prints one line of JSON for each. Times are
+ * nanoseconds, which are instructions where the VM counts them
+ * (./lab exec --icount).
+ */
+#include <err.h>
+#include <errno.h>
+#include <infiniband/verbs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gup.h"
+#include "kmem.h"
+#include "memory.h"
+
+#define MAX_REPEAT	64
+/* Memory regions at once, for their memory to stand out. */
+#define MANY		64
+/* Small ones that use up the free places in slabs that are there already. */
+#define FILL		256
+
+#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
+		IBV_ACCESS_REMOTE_READ)
+
+struct result {
+	u64 reg[MAX_REPEAT], dereg[MAX_REPEAT];
+	u64 pin[MAX_REPEAT], unpin[MAX_REPEAT];
+	u64 first_reg, first_dereg;	/* the pages are still clean */
+	size_t dirty_before, dirty_after;
+	u64 kernel_pages;		/* that MANY regions hold */
+};
+
+/* Nanoseconds; instructions, where the VM counts them. */
+static u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static struct ibv_pd *open_pd(const char *name)
+{
+	struct ibv_device **list = ibv_get_device_list(NULL);
+	struct ibv_context *ctx = NULL;
+	struct ibv_pd *pd;
+	int i;
+
+	for (i = 0; list && list[i] && !ctx; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), name))
+			ctx = ibv_open_device(list[i]);
+	if (!ctx)
+		err(1, "cannot open the RDMA device %s", name);
+	ibv_free_device_list(list);
+	pd = ibv_alloc_pd(ctx);
+	if (!pd)
+		err(1, "no protection domain");
+	return pd;
+}
+
+static struct ibv_mr *reg(struct ibv_pd *pd, const struct memory *mem)
+{
+	struct ibv_mr *mr = ibv_reg_mr(pd, mem->base, mem->size, ACCESS);
+
+	if (!mr)
+		err(1, "cannot register %zu bytes", mem->size);
+	return mr;
+}
+
+static void dereg(struct ibv_mr *mr)
+{
+	errno = ibv_dereg_mr(mr);
+	if (errno)
+		err(1, "cannot deregister");
+}
+
+static void time_once(struct ibv_pd *pd, const struct memory *mem,
+		      u64 *reg_ns, u64 *dereg_ns)
+{
+	struct ibv_mr *mr;
+	u64 begin, middle;
+
+	begin = now();
+	mr = reg(pd, mem);
+	middle = now();
+	*reg_ns = middle - begin;
+	begin = now();
+	dereg(mr);
+	*dereg_ns = now() - begin;
+}
+
+static u64 kernel_pages_of_many(struct ibv_pd *pd, const struct memory *mem)
+{
+	struct memory page = { .base = mem->base, .size = PAGE };
+	struct ibv_mr *fill[FILL], *mr[MANY];
+	u64 before, after;
+	int i;
+
+	for (i = 0; i < FILL; i++)
+		fill[i] = reg(pd, &page);
+	before = kmem_free_pages();
+	for (i = 0; i < MANY; i++)
+		mr[i] = reg(pd, mem);
+	after = kmem_free_pages();
+	for (i = 0; i < MANY; i++)
+		dereg(mr[i]);
+	for (i = 0; i < FILL; i++)
+		dereg(fill[i]);
+	return before - after;
+}
+
+static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
+		    struct result *r)
+{
+	int i;
+
+	r->dirty_before = memory_count_dirty(mem);
+	time_once(pd, mem, &r->first_reg, &r->first_dereg);
+	r->dirty_after = memory_count_dirty(mem);
+	for (i = 0; i < repeat; i++)
+		time_once(pd, mem, &r->reg[i], &r->dereg[i]);
+	for (i = 0; i < repeat; i++)
+		gup_measure(mem, &r->pin[i], &r->unpin[i]);
+	r->kernel_pages = kernel_pages_of_many(pd, mem);
+}
+
+static void print_list(const char *name, const u64 *value, int nr)
+{
+	int i;
+
+	printf(", \"%s\": [", name);
+	for (i = 0; i < nr; i++)
+		printf("%s%llu", i ? ", " : "", value[i]);
+	printf("]");
+}
+
+static void print(const char *what, const struct memory *mem, int repeat,
+		  const struct result *r)
+{
+	printf("{\"what\": \"%s\", \"size\": %zu, \"pages\": %zu, \"runs\": %zu",
+	       what, mem->size, mem->nr_pages, mem->nr_runs);
+	printf(", \"dirty_before\": %zu, \"dirty_after\": %zu",
+	       r->dirty_before, r->dirty_after);
+	printf(", \"first_reg\": %llu, \"first_dereg\": %llu", r->first_reg,
+	       r->first_dereg);
+	print_list("reg", r->reg, repeat);
+	print_list("dereg", r->dereg, repeat);
+	print_list("pin", r->pin, repeat);
+	print_list("unpin", r->unpin, repeat);
+	printf(", \"kernel_bytes\": %llu, \"regions\": %d}\n",
+	       r->kernel_pages * PAGE, MANY);
+	fflush(stdout);
+}
+
+static void usage_exit(void)
+{
+	fputs("usage: reg [-d DEVICE] [-r REPEAT] scattered|huge:BYTES...\n", stderr);
+	exit(2);
+}
+
+static void parse(const char *arg, enum memory_kind *kind, size_t *size)
+{
+	if (sscanf(arg, "scattered:%zu", size) == 1)
+		*kind = SCATTERED;
+	else if (sscanf(arg, "huge:%zu", size) == 1)
+		*kind = HUGE;
+	else
+		usage_exit();
+}
+
+int main(int argc, char **argv)
+{
+	const char *device = "rxe0";
+	struct ibv_pd *pd;
+	int repeat = 5, c;
+
+	while ((c = getopt(argc, argv, "d:r:")) != -1) {
+		if (c == 'd')
+			device = optarg;
+		else if (c == 'r')
+			repeat = atoi(optarg);
+		else
+			usage_exit();
+	}
+	argv += optind;
+	if (!*argv || repeat < 1 || repeat > MAX_REPEAT)
+		usage_exit();
+	pd = open_pd(device);
+	for (; *argv; argv++) {
+		struct result r = { 0 };
+		enum memory_kind kind;
+		struct memory mem;
+		size_t size;
+
+		parse(*argv, &kind, &size);
+		memory_map(&mem, kind, size);
+		measure(pd, &mem, repeat, &r);
+		print(*argv, &mem, repeat, &r);
+		memory_unmap(&mem);
+	}
+	return 0;
+}

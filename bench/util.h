@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef UTIL_H
+#define UTIL_H
+
+#include <linux/types.h>
+
+typedef __u64 u64;
+typedef __u32 u32;
+
+#define KIB	1024UL
+#define MIB	(1024 * KIB)
+#define PAGE	(4 * KIB)
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#endif
