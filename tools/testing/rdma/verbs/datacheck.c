@@ -4,7 +4,7 @@
  * memory regions of a kind, each time elsewhere, and compare every byte of both
  * regions with what must be in them. Prints
  *
- *	KIND OPERATION SIZE BYTES-COMPARED ok|BAD
+ *	KIND OPERATION SIZE BYTES-MOVED ok|BAD
  *
  * and repeats that for as many groups of four arguments as there are.
  */
@@ -16,7 +16,7 @@
 
 #define HEAD	1234
 #define TAIL	321
-#define SPACE	(1UL << 20)	/* to move about in */
+#define SPACE	(1024 * 1024)	/* to move about in */
 
 static const struct path rc = { "rc", IBV_QPT_RC, false, false };
 
@@ -33,9 +33,7 @@ static int check(struct fixture *f, struct transfer *t, unsigned long count)
 		t->local_off = any_offset(t->local, t->len);
 		t->remote_off = any_offset(t->remote, t->len);
 		if (t->op->flags & OP_8_BYTES)
-			t->remote_off -= (t->remote->iova + t->remote_off) % 8;
-		if (t->remote_off > t->remote->len)
-			t->remote_off += 8;
+			t->remote_off = transfer_align(t->remote, t->remote_off);
 		t->seed++;
 		err = transfer_verify(&f->conn, t);
 	}
@@ -67,8 +65,8 @@ static int run(char **arg)
 	t.local = &f.local;
 	t.remote = &f.remote;
 	err = check(&f, &t, count);
-	printf("%s %s %u %zu %s\n", arg[0], arg[1], t.len,
-	       f.local.mem.size + f.remote.mem.size, err ? "BAD" : "ok");
+	printf("%s %s %u %lu %s\n", arg[0], arg[1], t.len,
+	       t.len * count, err ? "BAD" : "ok");
 	fflush(stdout);
 	fixture_destroy(&f);
 	return err;

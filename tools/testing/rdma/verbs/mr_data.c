@@ -106,13 +106,6 @@ static u64 any_offset(const struct region *r, u32 len)
 	return ((u64)rand() << 8 ^ rand()) % (r->len - len + 1);
 }
 
-/* Atomics ask for an address that 8 divides. */
-static u64 align_8(const struct region *r, u64 off)
-{
-	off += -(r->iova + off) & 7;
-	return off > r->len - 8 ? off - 8 : off;
-}
-
 static u64 fit(const struct region *r, u64 off, u32 len)
 {
 	return off > r->len - len ? r->len - len : off;
@@ -123,7 +116,8 @@ static int move(struct fixture *f, struct transfer *t, size_t max)
 	if (t->op->flags & OP_8_BYTES) {
 		t->len = 8;
 		t->local_off = fit(t->local, t->local_off, 8);
-		t->remote_off = align_8(t->remote, fit(t->remote, t->remote_off, 8));
+		t->remote_off = transfer_align(t->remote,
+					       fit(t->remote, t->remote_off, 8));
 	} else if (t->len > max) {
 		return 0;
 	}

@@ -178,7 +178,7 @@ static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 	struct transfer t = {
 		.op = operation("read"),
 		.local = local, .remote = &remote,
-		.remote_off = off, .len = len,
+		.remote_off = off,
 	};
 	u64 from = off < KIB ? 0 : off - KIB;
 	size_t span = len + 2 * KIB;
@@ -186,7 +186,8 @@ static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 	int err;
 
 	if (len > b->len - off)
-		len = t.len = b->len - off;
+		len = b->len - off;
+	t.len = len;
 	span = span < b->len - from ? span : b->len - from;
 	err = transfer_run(c, &t, &status);
 	peek(b, off, want, len);

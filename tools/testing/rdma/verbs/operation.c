@@ -214,6 +214,12 @@ static int follow_up(struct rdma_conn *c)
 	return err;
 }
 
+u64 transfer_align(const struct region *r, u64 off)
+{
+	off += -(r->iova + off) & 7;
+	return off > r->len - 8 ? off - 8 : off;
+}
+
 static bool local_error(enum ibv_wc_status status)
 {
 	return status == IBV_WC_LOC_PROT_ERR ||

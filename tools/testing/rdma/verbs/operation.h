@@ -46,6 +46,9 @@ struct transfer {
 	u64 seed;		/* makes operands of atomics differ */
 };
 
+/* The place nearest to an offset whose address 8 divides, as atomics ask. */
+u64 transfer_align(const struct region *r, u64 off);
+
 struct transfer_status {
 	enum ibv_wc_status a, b;
 };

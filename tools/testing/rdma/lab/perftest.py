@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0
+"""perftest between rxe0 and rxe1 of one VM.
+
+A Test is one pair of programs, server and client. script() is a shell script
+that runs a list of them one after the other, to be given to vm.run(); parse()
+finds the figures of each in what it printed.
+"""
+
+import re
+import shlex
+from typing import NamedTuple
+
+import ui
+import userspace
+
+GID_INDEX = 1
+FIRST_PORT = 18515
+
+
+class Test(NamedTuple):
+    program: str                # ib_write_bw, say
+    size: int                   # bytes of a message
+    iterations: int
+    options: tuple = ()         # more, for both programs
+
+    def argv(self, folder, device, port):
+        return [f"{folder}/{self.program}", "-d", device, "-x", str(GID_INDEX), "-F",
+                "-p", str(port), "-s", str(self.size), "-n", str(self.iterations),
+                *self.options]
+
+
+class Figures(NamedTuple):
+    test: Test
+    iterations: int
+    peak: float                 # MB/s, of 2^20 bytes
+    average: float
+    rate: float                 # million messages a second
+
+
+# A server is ready once its port listens (state 0A). It says nothing of that.
+_FUNCTIONS = r"""
+listens() {
+    grep -qi ":$1 [0-9A-F]*:0000 0A" /proc/net/tcp /proc/net/tcp6
+}
+wait_for() {
+    until listens "$1"; do
+        kill -0 "$2" 2>/dev/null || return
+        sleep 0.05
+    done
+}
+"""
+
+# /dev/null is the server's stdout: its figures are the client's
+_PAIR = r"""
+echo "=== test {number}"
+{server} >/dev/null 2>&1 & server=$!
+wait_for {port:04X} $server
+{client} 2>&1
+echo "=== status $?"
+kill $server 2>/dev/null
+wait $server 2>/dev/null
+"""
+
+
+def script(tests, server="rxe1", client="rxe0"):
+    """A shell script that runs all TESTS."""
+    folder = userspace.ensure_perftest()
+    parts = [_FUNCTIONS]
+    for number, test in enumerate(tests):
+        port = FIRST_PORT + number
+        parts.append(_PAIR.format(
+            number=number, port=port,
+            server=shlex.join(test.argv(folder, server, port)),
+            client=shlex.join([*test.argv(folder, client, port), "127.0.0.1"])))
+    return "".join(parts)
+
+
+_FIGURES = re.compile(r"^\s*(\d+)\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*$", re.MULTILINE)
+
+
+def _parse_one(test, text):
+    status = re.search(r"^=== status (\d+)$", text, re.MULTILINE)
+    found = _FIGURES.search(text)
+    if not status or status[1] != "0" or not found or int(found[1]) != test.size:
+        how = f"exit status {status[1]}" if status else "it did not end"
+        raise ui.LabError(f"{test.program}, {test.size} bytes: {how}",
+                          "Its last lines are above.", tail=text.splitlines()[-15:])
+    return Figures(test, int(found[2]), float(found[3]), float(found[4]), float(found[5]))
+
+
+def parse(tests, text):
+    """The Figures of TESTS, in their order, from the output of script()."""
+    parts = re.split(r"^=== test \d+\n", text, flags=re.MULTILINE)[1:]
+    if len(parts) != len(tests):
+        raise ui.LabError(f"perftest: {len(parts)} of {len(tests)} tests began",
+                          tail=text.splitlines()[-15:])
+    return [_parse_one(test, part) for test, part in zip(tests, parts)]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`./lab run`: build all, boot one VM, move data over rxe, verify and measure it."""
+
+import argparse
+import shlex
+from typing import NamedTuple
+
+import perftest
+import programs
+import ui
+import vm
+
+DESCRIPTION = """\
+Build the patched kernel and user space, boot one VM, register memory with
+ibv_reg_mr, and print one line per kind of memory, operation and message size:
+how fast perftest moves it from rxe0 to rxe1, and whether a check of our own,
+which compares all bytes with what they must be, found it right.
+"""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Memory(NamedTuple):
+    title: str
+    datacheck: str              # the kind's name in datacheck
+    perftest: tuple             # options for perftest
+
+
+class Operation(NamedTuple):
+    title: str
+    datacheck: str
+    program: str                # None: perftest is of no use here
+    sizes: tuple
+
+
+MEMORY = (
+    Memory("pinned, 4 KiB pages", "scattered", ()),
+    Memory("pinned, 2 MiB pages", "hugetlb", ("--use_hugepages",)),
+)
+
+OPERATIONS = (
+    Operation("write", "write", "ib_write_bw", (64 * KIB, MIB)),
+    Operation("read", "read", "ib_read_bw", (64 * KIB, MIB)),
+    Operation("send", "send", "ib_send_bw", (64 * KIB, MIB)),
+    Operation("write with immediate", "write_imm", None, (64 * KIB,)),
+    Operation("compare and swap", "cmp_swap", None, (8,)),
+    Operation("fetch and add", "fetch_add", None, (8,)),
+    Operation("atomic write", "atomic_write", None, (8,)),
+)
+
+BYTES = 8 * MIB                 # per line, whatever the message size
+MOST_MESSAGES = 200
+HUGE_PAGES = 128
+
+
+class Line(NamedTuple):
+    memory: Memory
+    operation: Operation
+    size: int
+
+    @property
+    def count(self):
+        return min(MOST_MESSAGES, BYTES // self.size)
+
+
+def lines():
+    return [Line(m, o, size) for m in MEMORY for o in OPERATIONS for size in o.sizes]
+
+
+def measured(plan):
+    return [line for line in plan if line.operation.program]
+
+
+def tests_of(plan):
+    return [perftest.Test(line.operation.program, line.size, line.count, line.memory.perftest)
+            for line in measured(plan)]
+
+
+def datacheck(folder, plan):
+    words = [f"{folder}/datacheck"]
+    for line in plan:
+        words += [line.memory.datacheck, line.operation.datacheck, str(line.size),
+                  str(line.count)]
+    return shlex.join(words)
+
+
+def script(folder, plan):
+    # Huge pages only where a line asks for them
+    return f"""
+echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
+echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages
+{perftest.script(tests_of(plan))}
+echo "=== datacheck"
+exec {datacheck(folder, plan)}
+"""
+
+
+def verified(plan, text):
+    """For each line of PLAN: (is it right, bytes). Text is datacheck's output."""
+    found = {}
+    for words in map(str.split, text.splitlines()):
+        if len(words) == 5 and words[4] in ("ok", "BAD"):
+            found[tuple(words[:3])] = (words[4] == "ok", int(words[3]))
+    missing = (False, 0)
+    return [found.get((line.memory.datacheck, line.operation.datacheck, str(line.size)), missing)
+            for line in plan]
+
+
+def size_words(size):
+    return ui.size(size).replace(".0 ", " ")
+
+
+def run_vm(plan, kernel):
+    """Figures of the measured lines, and what the check said of all."""
+    folder = programs.ensure()
+    text = script(folder, plan)
+    vm.prepare(kernel)
+    with ui.step("Running perftest and the data check in the VM", quiet=False):
+        result = vm.run(["/bin/sh", "-c", text], kernel=kernel, name="lab-run")
+    out = result.stdout.decode(errors="replace")
+    if result.panic:
+        raise ui.LabError("the kernel panicked", log=result.kernel_log,
+                          tail=result.panic.splitlines()[-20:])
+    speed, _, checks = out.partition("=== datacheck\n")
+    figures = perftest.parse(tests_of(plan), speed)
+    told = result.stderr.decode(errors="replace").splitlines()
+    return figures, verified(plan, checks), told, result
+
+
+def show(plan, figures, checks):
+    speed = dict(zip(measured(plan), figures))
+    rows = []
+    for line, (right, count) in zip(plan, checks):
+        figure = speed.get(line)
+        rows.append([line.memory.title, line.operation.title, size_words(line.size),
+                     f"{figure.average:.1f}" if figure else "-",
+                     f"yes, {count} bytes" if right else "NO"])
+    ui.table(["memory region", "operation", "size", "MB/s", "data verified"], rows)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(
+        prog="lab run", description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", choices=("phyr", "stock", "debug"), default="phyr",
+                        help="the kernel to boot (default: phyr)")
+    args = parser.parse_args(argv)
+
+    plan = lines()
+    figures, checks, told, result = run_vm(plan, args.kernel)
+    show(plan, figures, checks)
+    bad = sum(not right for right, _ in checks)
+    if bad or result.status or result.reports:
+        what = f"{bad} of {len(plan)} lines are not verified" if bad else \
+               "the kernel complained" if result.reports else \
+               f"the data check gave exit status {result.status}"
+        raise ui.LabError(what, tail=[*told[-10:], *map(str, result.reports[:5])],
+                          log=result.kernel_log)
+    return 0
