@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab: verbs and how they fail."""
 
+import errno
 import importlib
 import os
 import sys
@@ -24,6 +25,12 @@ HELP = """usage: ./lab VERB [ARGUMENT...]
 
 ./lab VERB --help says more. Where to start: ./lab run
 LAB_LINUX=DIR names a 7.3.y kernel tree of your own instead of the Debian package."""
+
+ROOM = "Make room there, then call this again: it goes on from here."
+RIGHTS = ("The lab writes to build/ in the clone and to ~/.cache (or $XDG_CACHE_HOME): both must be "
+          "yours.")
+PLACE_TROUBLE = {errno.ENOSPC: ROOM, errno.EDQUOT: ROOM,
+                 errno.EACCES: RIGHTS, errno.EPERM: RIGHTS, errno.EROFS: RIGHTS}
 
 
 def usage():
@@ -76,6 +83,11 @@ def main(argv):
     except BrokenPipeError:         # ./lab ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as e:
+        if e.errno not in PLACE_TROUBLE:
+            raise
+        ui.LabError(f"{e.strerror}: {e.filename or 'a file'}", PLACE_TROUBLE[e.errno]).show()
+        return 1
 
 
 if __name__ == "__main__":

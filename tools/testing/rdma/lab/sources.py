@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import packages
 import paths
 import ui
 
@@ -76,7 +77,7 @@ class _Download(NamedTuple):
 
 # -- the machine's apt set-up, with suites of our own ------------------------
 
-def _mirror():
+def mirror():
     """The address of the Debian mirror that this machine uses."""
     if not shutil.which("apt-get"):
         raise ui.LabError("there is no apt here to fetch sources with",
@@ -110,7 +111,7 @@ def _apt_conf():
         (APT / folder).mkdir(parents=True, exist_ok=True)
     (APT / "status").touch()
     (APT / "lab.sources").write_text(APT_SOURCES.format(
-        mirror=_mirror(), keyring=keyring, kernel=KERNEL_SUITE, source=SOURCE_SUITE))
+        mirror=mirror(), keyring=keyring, kernel=KERNEL_SUITE, source=SOURCE_SUITE))
     conf = APT / "apt.conf"
     conf.write_text(APT_CONF.format(apt=APT))
     return conf
@@ -248,6 +249,7 @@ def _get(kind, offer, script, space, what, update):
     have = _newest(folder)
     if have and not update:
         return have
+    packages.ensure("sources")
     with locked(paths.CACHE / "lock", "fetching sources"):
         have = _newest(folder)          # another call may just have fetched it
         if have and not update:
