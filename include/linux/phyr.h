@@ -16,6 +16,7 @@
 #include <linux/types.h>
 
 struct p2pdma_provider;
+struct page;
 struct phyr_leaf;
 
 /**
@@ -64,8 +65,12 @@ void phyr_list_init(struct phyr_list *list);
 void phyr_list_destroy(struct phyr_list *list);
 int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 		     struct p2pdma_provider *provider, gfp_t gfp);
+int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
+			   size_t nr, gfp_t gfp);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);
 bool phyr_next(struct phyr_cursor *cur);
+unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
+			     unsigned int max);
 
 #endif /* _LINUX_PHYR_H */

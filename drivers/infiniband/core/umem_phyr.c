@@ -19,7 +19,7 @@
 #include <linux/count_zeros.h>
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
-#include <linux/mm_inline.h>
+#include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <rdma/ib_umem_odp.h>
@@ -31,29 +31,21 @@
 /* Pages that are pinned by one call: what an array of one page can name. */
 #define UMEM_PIN_BATCH	(PAGE_SIZE / sizeof(struct page *))
 
-/* Ranges that are unpinned between two chances to reschedule */
-#define UMEM_UNPIN_BATCH	0x1000
+/* Single pages that are unpinned by one call, from an array on the stack. */
+#define UMEM_UNPIN_BATCH	32
 
 /* Add pinned pages to the list. Unpins those that do not make it there. */
-static int ib_umem_append(struct ib_umem *umem, struct page **pages,
-			  unsigned long nr)
+static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 {
-	while (nr) {
-		unsigned long run = num_pages_contiguous(pages, nr);
-		struct phys_vec vec = {
-			.paddr = page_to_phys(*pages),
-			.len = run << PAGE_SHIFT,
-		};
-		int ret = phyr_list_append(&umem->phyr, vec, NULL, GFP_KERNEL);
+	u64 before = umem->phyr.nr_pages;
+	int ret = phyr_list_append_pages(&umem->phyr, pages, nr, GFP_KERNEL);
 
-		if (ret) {
-			unpin_user_pages(pages, nr);
-			return ret;
-		}
-		pages += run;
-		nr -= run;
+	if (ret) {
+		u64 added = umem->phyr.nr_pages - before;
+
+		unpin_user_pages(pages + added, nr - added);
 	}
-	return 0;
+	return ret;
 }
 
 /**
@@ -111,6 +103,17 @@ static unsigned long ib_umem_page_run(unsigned long pfn, unsigned long nr)
 	return nr;
 }
 
+static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
+{
+	unsigned long pfn = PHYS_PFN(vec.paddr);
+	unsigned long left = vec.len >> PAGE_SHIFT, nr;
+
+	for (; left; left -= nr, pfn += nr) {
+		nr = ib_umem_page_run(pfn, left);
+		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), nr, dirty);
+	}
+}
+
 /**
  * ib_umem_unpin - unpin the memory of a umem and free the list of its ranges
  * @umem: umem whose memory no device uses any more
@@ -120,21 +123,20 @@ static unsigned long ib_umem_page_run(unsigned long pfn, unsigned long nr)
  */
 void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 {
-	unsigned int nr_ranges = 0;
+	struct page *pages[UMEM_UNPIN_BATCH];
 	struct phyr_cursor cur;
 
 	phyr_seek(&cur, &umem->phyr, 0, U64_MAX);
-	while (phyr_next(&cur)) {
-		unsigned long pfn = PHYS_PFN(cur.vec.paddr);
-		unsigned long left = cur.vec.len >> PAGE_SHIFT, nr;
+	for (;;) {
+		unsigned int nr = phyr_next_pages(&cur, pages, ARRAY_SIZE(pages));
 
-		for (; left; left -= nr, pfn += nr) {
-			nr = ib_umem_page_run(pfn, left);
-			unpin_user_page_range_dirty_lock(pfn_to_page(pfn), nr,
-							 dirty);
-		}
-		if (!(++nr_ranges % UMEM_UNPIN_BATCH))
-			cond_resched();
+		cond_resched();
+		if (nr)
+			unpin_user_pages_dirty_lock(pages, nr, dirty);
+		else if (phyr_next(&cur))
+			ib_umem_unpin_range(cur.vec, dirty);
+		else
+			break;
 	}
 	phyr_list_destroy(&umem->phyr);
 }
