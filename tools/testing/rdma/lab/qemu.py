@@ -49,7 +49,7 @@ def command(accel, fds, *, image, initrd, log, mem="2G", cpus=2, devices=(), cmd
         args += _share(tag, path)
     args += ["-device", "virtio-rng-pci", "-kernel", str(image), "-initrd", str(initrd),
              "-append", " ".join(["console=ttyS0 printk.time=1 panic=-1 oops=panic",
-                                  "random.trust_cpu=on", *cmdline])]
+                                  "random.trust_cpu=on tsc=reliable", *cmdline])]
     return args
 
 

@@ -114,6 +114,7 @@ void serve(const struct job *job, struct program *program);
 /* init.c */
 __printf(1, 2) __noreturn void die(const char *fmt, ...);
 __noreturn void power_off(void);
+void note(const char *text);
 void write_file(const char *path, const char *text);
 void make_dirs(const char *path);
 int run_tool(const char *input, const char *const argv[]);

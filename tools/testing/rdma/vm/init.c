@@ -45,6 +45,18 @@ void die(const char *fmt, ...)
 	power_off();
 }
 
+/* A line in the kernel's log, so that it shows how far the agent came. */
+void note(const char *text)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	char line[128];
+
+	snprintf(line, sizeof(line), "agent: %s\n", text);
+	if (fd >= 0 && write(fd, line, strlen(line)) < 0)
+		dprintf(STDERR_FILENO, "%s", line);
+	close(fd);
+}
+
 void write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -110,10 +122,14 @@ int main(void)
 	wire_send('B', "booted");
 
 	job_receive(&job);
+	note("job received");
 	root_enter(&job);
+	note("root is ready");
 	modules_load(&job);
-	if (job.network)
+	if (job.network) {
 		net_up();
+		note("RDMA devices are up");
+	}
 
 	spawn(&job, &program);
 	if (program.error)

@@ -114,6 +114,7 @@ void net_up(void)
 			write_file(sysctls[i][0], sysctls[i][1]);
 	if (run_tool(ip_batch, ip))
 		die("cannot set up the network (is iproute2 installed?)");
+	note("link is up");
 	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
 		write_file(sysctls[i][0], sysctls[i][1]);
 
