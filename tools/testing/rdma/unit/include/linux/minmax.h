@@ -11,4 +11,9 @@
 	__auto_type _min2 = (y);		\
 	_min1 < _min2 ? _min1 : _min2; })
 
+#define min3(x, y, z)	min(min(x, y), z)
+
+#undef min3
+#define min3(x, y, z)	min(min(x, y), z)
+
 #endif

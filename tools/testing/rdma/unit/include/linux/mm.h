@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A page size of our own choice: small pages make deep trees of few ranges. */
+/*
+ * A page size of our own choice: small pages make deep trees of few ranges.
+ * A struct page is its number, and nothing to look into.
+ */
 #ifndef UNIT_LINUX_MM_H
 #define UNIT_LINUX_MM_H
 
@@ -13,5 +16,17 @@
 #define PAGE_SHIFT	UNIT_PAGE_SHIFT
 #define PAGE_SIZE	(_AC(1, UL) << PAGE_SHIFT)
 #define PAGE_MASK	(~(PAGE_SIZE - 1))
+
+#define page_to_pfn(page)	((unsigned long)(page))
+#undef pfn_to_page
+#define pfn_to_page(pfn)	((struct page *)(unsigned long)(pfn))
+
+/* A page is known by its address alone, as if the memory map began at 0. */
+struct page {
+	char none;
+};
+
+#define page_to_pfn(page)	((unsigned long)(page))
+#define pfn_to_page(pfn)	((struct page *)(unsigned long)(pfn))
 
 #endif
