@@ -4,10 +4,17 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "kmem.h"
+#include "util.h"
+
+/* Objects in use, their size, pages of a slab, slabs */
+#define SLABINFO "%*s %lu %*u %lu %*u %lu : tunables %*u %*u %*u " \
+		 ": slabdata %*u %lu"
+
+/* By now the kernel has freed what it only meant to free (kfree_rcu). */
+#define SETTLE_SECONDS	6
 
 static void write_one(const char *path)
 {
@@ -18,41 +25,76 @@ static void write_one(const char *path)
 	close(fd);
 }
 
-/* Empty slabs go back to the page allocator. */
+/* Freed objects that a processor keeps at hand do not count as free. */
 static void shrink_slabs(void)
 {
-	glob_t found;
+	static glob_t found;	/* kept: memory of our own counts, too */
 	size_t i;
 
 	errno = ENOENT;
-	if (glob("/sys/kernel/slab/*/shrink", 0, NULL, &found))
+	if (!found.gl_pathc &&
+	    glob("/sys/kernel/slab/*/shrink", 0, NULL, &found))
 		err(1, "/sys/kernel/slab (the kernel needs CONFIG_SLUB_DEBUG)");
 	for (i = 0; i < found.gl_pathc; i++)
 		write_one(found.gl_pathv[i]);
-	globfree(&found);
 }
 
-/*
- * The sum over all zones of the free pages, and of those that a processor has
- * at hand, which do not count as free.
- */
-u64 kmem_free_pages(void)
+static FILE *open_proc(const char *path)
 {
-	unsigned long nr;
-	u64 sum = 0;
-	char line[256];
-	FILE *f;
+	FILE *f = fopen(path, "r");
 
-	shrink_slabs();
-	/* Counters of each processor flow into those of the zone. */
-	write_one("/proc/sys/vm/stat_refresh");
-	f = fopen("/proc/zoneinfo", "r");
 	if (!f)
-		err(1, "/proc/zoneinfo");
+		err(1, "%s", path);
+	return f;
+}
+
+/* Bytes in objects of all slabs, and the pages of the slabs. */
+static void read_slabs(unsigned long *bytes, unsigned long *pages)
+{
+	unsigned long objects, size, pages_each, slabs;
+	FILE *f = open_proc("/proc/slabinfo");
+	char line[512];
+
+	*bytes = 0;
+	*pages = 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, SLABINFO, &objects, &size, &pages_each,
+			   &slabs) != 4)
+			continue;
+		*bytes += objects * size;
+		*pages += slabs * pages_each;
+	}
+	fclose(f);
+	errno = EINVAL;
+	if (!*pages)
+		err(1, "/proc/slabinfo names no slab");
+}
+
+/* Free pages of all zones, with those that a processor keeps at hand. */
+static unsigned long read_free_pages(void)
+{
+	FILE *f = open_proc("/proc/zoneinfo");
+	unsigned long nr, sum = 0;
+	char line[256];
+
 	while (fgets(line, sizeof(line), f))
 		if (sscanf(line, " pages free %lu", &nr) == 1 ||
 		    sscanf(line, " count: %lu", &nr) == 1)
 			sum += nr;
 	fclose(f);
 	return sum;
+}
+
+long long kmem_used(void)
+{
+	unsigned long slab_bytes, slab_pages, free_pages;
+
+	sleep(SETTLE_SECONDS);
+	shrink_slabs();
+	/* Counters of each processor flow into those of the zone. */
+	write_one("/proc/sys/vm/stat_refresh");
+	read_slabs(&slab_bytes, &slab_pages);
+	free_pages = read_free_pages();
+	return (long long)slab_bytes -
+	       (long long)((slab_pages + free_pages) * PAGE);
 }

@@ -2,13 +2,11 @@
 #ifndef KMEM_H
 #define KMEM_H
 
-#include "util.h"
-
 /*
- * Pages that are free in the whole machine. What the kernel allocated between
- * two calls is their difference, exact to a page; caches that only keep
- * unused objects are emptied first.
+ * Bytes of memory in use, counted from some point that stays the same: what
+ * the kernel allocated between two calls is their difference. Exact: objects
+ * count as what they take, not the slabs that they happen to lie in.
  */
-u64 kmem_free_pages(void);
+long long kmem_used(void);
 
 #endif

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,10 +25,9 @@
 #include "memory.h"
 
 #define MAX_REPEAT	64
-/* Memory regions at once, for their memory to stand out. */
-#define MANY		64
-/* Small ones that use up the free places in slabs that are there already. */
-#define FILL		256
+/* Regions held at once, for their memory to stand out: so many bytes, or so many. */
+#define STAND_OUT	(64 * MIB)
+#define MANY		1024
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
 		IBV_ACCESS_REMOTE_READ)
@@ -37,7 +37,8 @@ struct result {
 	u64 pin[MAX_REPEAT], unpin[MAX_REPEAT];
 	u64 first_reg, first_dereg;	/* the pages are still clean */
 	size_t dirty_before, dirty_after;
-	u64 kernel_pages;		/* that MANY regions hold */
+	u64 kernel_bytes;		/* that the regions hold together */
+	int regions;
 };
 
 /* Nanoseconds; instructions, where the VM counts them. */
@@ -99,24 +100,33 @@ static void time_once(struct ibv_pd *pd, const struct memory *mem,
 	*dereg_ns = now() - begin;
 }
 
-static u64 kernel_pages_of_many(struct ibv_pd *pd, const struct memory *mem)
+static u64 free_memory(void)
 {
-	struct memory page = { .base = mem->base, .size = PAGE };
-	struct ibv_mr *fill[FILL], *mr[MANY];
-	u64 before, after;
-	int i;
+	struct sysinfo info;
 
-	for (i = 0; i < FILL; i++)
-		fill[i] = reg(pd, &page);
-	before = kmem_free_pages();
-	for (i = 0; i < MANY; i++)
-		mr[i] = reg(pd, mem);
-	after = kmem_free_pages();
-	for (i = 0; i < MANY; i++)
+	if (sysinfo(&info))
+		err(1, "sysinfo");
+	return (u64)info.freeram * info.mem_unit;
+}
+
+static void measure_memory(struct ibv_pd *pd, const struct memory *mem,
+			   struct result *r)
+{
+	static struct ibv_mr *mr[MANY];
+	long long before = kmem_used(), after;
+	u64 start = free_memory();
+	int i, n = 0;
+
+	while (n < MANY && free_memory() + STAND_OUT > start)
+		mr[n++] = reg(pd, mem);
+	after = kmem_used();
+	for (i = 0; i < n; i++)
 		dereg(mr[i]);
-	for (i = 0; i < FILL; i++)
-		dereg(fill[i]);
-	return before - after;
+	errno = EAGAIN;
+	if (after <= before)
+		err(1, "others freed more memory than %d regions take", n);
+	r->kernel_bytes = after - before;
+	r->regions = n;
 }
 
 static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
@@ -131,7 +141,7 @@ static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
 		time_once(pd, mem, &r->reg[i], &r->dereg[i]);
 	for (i = 0; i < repeat; i++)
 		gup_measure(mem, &r->pin[i], &r->unpin[i]);
-	r->kernel_pages = kernel_pages_of_many(pd, mem);
+	measure_memory(pd, mem, r);
 }
 
 static void print_list(const char *name, const u64 *value, int nr)
@@ -158,7 +168,7 @@ static void print(const char *what, const struct memory *mem, int repeat,
 	print_list("pin", r->pin, repeat);
 	print_list("unpin", r->unpin, repeat);
 	printf(", \"kernel_bytes\": %llu, \"regions\": %d}\n",
-	       r->kernel_pages * PAGE, MANY);
+	       r->kernel_bytes, r->regions);
 	fflush(stdout);
 }
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What benchmarks share: their programs, one VM run, rows with goals, files."""
+
+import contextlib
+import csv
+import json
+import os
+import subprocess
+import time
+from typing import NamedTuple
+
+import kernel
+import packages
+import paths
+import sources
+import ui
+import userspace
+import vm
+
+SOURCE = paths.TOP / "bench"
+FOLDER = paths.BUILD / "bench"
+KERNELS = ("stock", "phyr")
+
+
+class Row(NamedTuple):
+    """One line of a table; GOAL is the most (or least) that VALUE may be."""
+    what: str
+    stock: float
+    phyr: float
+    ratio: float            # phyr to stock
+    floor: float            # what cannot be avoided, or None
+    value: float            # what the goal is about
+    goal: str               # in words, "" for none
+    met: bool               # None where there is no goal
+
+
+def programs():
+    """The folder of our benchmark programs, built."""
+    packages.ensure("bench")
+    core = userspace.ensure_rdma_core()
+    ui.logged(["make", "-C", SOURCE, f"O={FOLDER}", f"RDMA_CORE={core}"],
+              paths.log("bench.log"), "building the benchmarks")
+    return FOLDER
+
+
+def facts(**more):
+    """What the figures depend on, for who reads them later."""
+    commit = subprocess.run(["git", "-c", f"safe.directory={paths.TOP}", "describe", "--always",
+                             "--dirty", "--abbrev=12"], cwd=paths.TOP, capture_output=True,
+                            text=True, check=False).stdout.strip()
+    return {"date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+            "commit": commit or "unknown",
+            "base": sources.linux().version,
+            "kernels": {name: kernel.ensure(name).release for name in KERNELS}, **more}
+
+
+def run(argv, flavour, title, total, name, **more):
+    """Run ARGV on a kernel and give what it printed, a line at a time.
+
+    It prints TOTAL lines that begin with one of "{=", for the progress.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}-{flavour}.out"
+
+    def count():
+        text = path.read_text(errors="replace")
+        return sum(line[:1] in ("{", "=") for line in text.splitlines()), total
+
+    vm.prepare(flavour)
+    with open(path, "wb") as out, ui.step(title, quiet=False, watch=count):
+        result = vm.run(argv, kernel=flavour, name=f"bench-{name}-{flavour}", cwd=FOLDER,
+                        stdout=out.fileno(), **more)
+    if result.status or result.panic:
+        told = (result.panic or result.stderr.decode(errors="replace")).splitlines()
+        raise ui.LabError(f"{os.path.basename(argv[0])} on {flavour} gave exit status "
+                          f"{result.status}", None, result.kernel_log, told[-15:])
+    if result.reports:
+        ui.say(f"The {flavour} kernel complained: {paths.show(result.kernel_log)}")
+    return path.read_text(errors="replace").splitlines(), result
+
+
+def number(value):
+    """A count as a person reads it."""
+    if value is None:
+        return "-"
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    if value >= 1e4:
+        return f"{value / 1e3:.1f} k"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def show(rows, ratio="phyr/stock"):
+    """The table of ROWS; the columns of floors only where there is one."""
+    floors = any(row.floor is not None for row in rows)
+    head = ["", "stock", "phyr", ratio, *(["floor", "phyr/floor"] if floors else []),
+            "goal", ""]
+    lines = []
+    for row in rows:
+        line = [row.what, number(row.stock), number(row.phyr), f"{row.ratio:.3f}"]
+        if floors:
+            line += [number(row.floor), f"{row.phyr / row.floor:.3f}" if row.floor else "-"]
+        verdict = "" if row.met is None else "met" if row.met else "NOT MET"
+        lines.append([*line, row.goal, verdict])
+    ui.table(head, lines)
+
+
+def save(name, rows, raw, about):
+    """The rows as CSV, and all there is as JSON."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(FOLDER / f"{name}.csv", "w", encoding="utf-8", newline="") as f:
+        out = csv.writer(f)
+        out.writerow(Row._fields)
+        out.writerows(rows)
+    with open(FOLDER / f"{name}.json", "w", encoding="utf-8") as f:
+        json.dump({"facts": about, "rows": [row._asdict() for row in rows], "raw": raw}, f,
+                  indent=1)
+        f.write("\n")
+    print(f"\nRaw data: {paths.show(FOLDER / name)}.json and .csv")
+
+
+def verdict(rows, strict):
+    """The exit status, and in words how many goals are missed."""
+    goals = [row for row in rows if row.met is not None]
+    missed = [row for row in goals if not row.met]
+    print(f"{len(goals) - len(missed)} of {len(goals)} goals met")
+    return 1 if strict and missed else 0
+
+
+@contextlib.contextmanager
+def timed():
+    """Say at the end how long it all took."""
+    began = time.monotonic()
+    yield
+    ui.say(f"It took {ui.duration(time.monotonic() - began)}")
