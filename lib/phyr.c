@@ -569,7 +569,7 @@ EXPORT_SYMBOL_GPL(phyr_next);
 
 /**
  * phyr_next_pages - take pages from a cursor where each is a range of its own
- * @cur: cursor that stands at the start of a page of RAM
+ * @cur: cursor that phyr_seek() has set
  * @pages: gets the pages
  * @max: how many there is room for
  *
@@ -586,7 +586,8 @@ unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
 	const struct phyr_leaf *leaf = cur->leaf;
 	unsigned int nr;
 
-	if (!cur->left || cur->index == leaf->nr || leaf->nr != leaf->nr_pages)
+	if (!cur->left || cur->skip || cur->index == leaf->nr ||
+	    leaf->provider || leaf->nr != leaf->nr_pages)
 		return 0;
 	nr = min3(max, leaf->nr - cur->index, cur->left >> PAGE_SHIFT);
 	for (const u64 *word = leaf->word + cur->index, *end = word + nr;
