@@ -80,6 +80,21 @@ static void append_raw(struct stream *s, struct twin *t)
 	      "a bad range gave %d", ret);
 }
 
+static void append_pages(struct stream *s, struct twin *t)
+{
+	size_t nr = take(s, 1) % (MAX_PAGES + 1);
+	struct page *pages[MAX_PAGES];
+	u64 pfn = take(s, 2), gaps = take(s, 8);
+
+	for (size_t i = 0; i < nr; i++) {
+		pages[i] = pfn_to_page(pfn);
+		pfn += 1 + (gaps >> i & 1);
+	}
+	memory.fail_in = gaps & 3;
+	twin_append_pages(t, pages, nr);
+	memory.fail_in = 0;
+}
+
 int fuzz_one(const u8 *data, size_t size)
 {
 	struct stream s = { data, size };
@@ -103,8 +118,13 @@ int fuzz_one(const u8 *data, size_t size)
 			append_raw(&s, &t);
 			break;
 		case 3:
+			offset = take(&s, 2);
 			if (operation == 0xfb)
 				twin_destroy(&t);
+			else if (operation & 8)
+				append_pages(&s, &t);
+			else
+				twin_check_pages(&t, offset, take(&s, 3), operation >> 4);
 			break;
 		case 4:		/* as many as the stream has no room for */
 			for (u64 nr = operation >> 3; nr--; pfn += 2)

@@ -22,8 +22,9 @@ void *kmalloc(size_t size, gfp_t gfp)
 	struct header *header;
 
 	check(size && size <= PAGE_SIZE, "allocation of %zu bytes", size);
+	check(!memory.gfp || gfp == memory.gfp, "allocation with gfp %#x, expected %#x",
+	      gfp, memory.gfp);
 	memory.calls++;
-	memory.gfp = gfp;
 	if (memory.fail_in && !--memory.fail_in) {
 		memory.failed++;
 		return NULL;

@@ -11,7 +11,7 @@ extern struct memory {
 	unsigned long calls;	/* of kmalloc(), so far */
 	unsigned long fail_in;	/* calls until one fails, that one included */
 	unsigned long failed;	/* calls that did */
-	gfp_t gfp;		/* of the last call */
+	gfp_t gfp;		/* what calls must pass; 0: anything */
 } memory;
 
 #endif

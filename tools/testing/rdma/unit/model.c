@@ -121,6 +121,21 @@ int twin_append(struct twin *t, u64 pfn, u64 nr, struct p2pdma_provider *provide
 	return ret;
 }
 
+int twin_append_pages(struct twin *t, struct page **pages, size_t nr)
+{
+	u64 before = t->list.nr_pages, done;
+	unsigned long failed = memory.failed;
+	int ret = phyr_list_append_pages(&t->list, pages, nr, GFP_KERNEL);
+
+	done = t->list.nr_pages - before;
+	check(done <= nr && (ret ? ret == -ENOMEM && memory.failed > failed : done == nr),
+	      "append of %zu pages added %llu and gave %d", nr, done, ret);
+	for (u64 i = 0; i < done; i++)
+		model_append(&t->model, page_to_pfn(pages[i]), 1, NULL);
+	twin_check_sums(t);
+	return ret;
+}
+
 unsigned int twin_append_failing(struct twin *t, u64 pfn, u64 nr,
 				 struct p2pdma_provider *provider)
 {
@@ -141,38 +156,91 @@ unsigned int twin_append_failing(struct twin *t, u64 pfn, u64 nr,
 	return failures;
 }
 
+/* The piece at @offset, up to @left bytes of it, must be @cur's. */
+static void check_piece(const struct model *m, const struct phyr_cursor *cur,
+			u64 offset, u64 left)
+{
+	const struct piece *p = &m->piece[model_find(m, offset >> PAGE_SHIFT)];
+	u64 skip = offset - (p->first << PAGE_SHIFT);
+	u64 len = min((p->nr << PAGE_SHIFT) - skip, left);
+	u64 paddr = (p->pfn << PAGE_SHIFT) + skip;
+
+	check(cur->vec.paddr == paddr && cur->vec.len == len &&
+	      cur->provider == p->provider,
+	      "byte %#llx is at %#llx+%#zx of %p, expected %#llx+%#llx of %p",
+	      offset, (u64)cur->vec.paddr, cur->vec.len, cur->provider,
+	      paddr, len, p->provider);
+}
+
+static u64 window_left(const struct twin *t, u64 offset, u64 length)
+{
+	u64 total = t->model.nr_pages << PAGE_SHIFT;
+
+	return offset < total ? min(length, total - offset) : 0;
+}
+
 void twin_check_window(const struct twin *t, u64 offset, u64 length)
 {
-	const struct model *m = &t->model;
-	u64 total = m->nr_pages << PAGE_SHIFT;
-	u64 left = offset < total ? min(length, total - offset) : 0;
+	u64 left = window_left(t, offset, length);
 	struct phyr_cursor cur;
 
 	memset(&cur, 0x5a, sizeof(cur));
 	phyr_seek(&cur, &t->list, offset, length);
-	for (size_t i = left ? model_find(m, offset >> PAGE_SHIFT) : 0; left; i++) {
-		const struct piece *p = &m->piece[i];
-		u64 skip = offset - (p->first << PAGE_SHIFT);
-		u64 len = min((p->nr << PAGE_SHIFT) - skip, left);
-		u64 paddr = (p->pfn << PAGE_SHIFT) + skip;
-
+	while (left) {
 		check(phyr_next(&cur), "no piece at byte %#llx", offset);
-		check(cur.vec.paddr == paddr && cur.vec.len == len &&
-		      cur.provider == p->provider,
-		      "byte %#llx is at %#llx+%#zx of %p, expected %#llx+%#llx of %p",
-		      offset, (u64)cur.vec.paddr, cur.vec.len, cur.provider,
-		      paddr, len, p->provider);
-		offset += len;
-		left -= len;
+		check_piece(&t->model, &cur, offset, left);
+		offset += cur.vec.len;
+		left -= cur.vec.len;
 	}
 	check(!phyr_next(&cur) && !phyr_next(&cur),
 	      "a piece behind the window, which ends at byte %#llx", offset);
+}
+
+static void check_page(const struct model *m, const struct page *page, u64 offset)
+{
+	const struct piece *p = &m->piece[model_find(m, offset >> PAGE_SHIFT)];
+	const struct page *expected = pfn_to_page(p->pfn + (offset >> PAGE_SHIFT) - p->first);
+
+	check(!(offset & ~PAGE_MASK) && !p->provider && page == expected,
+	      "byte %#llx is in page %#lx, expected %#lx of %p",
+	      offset, page_to_pfn(page), page_to_pfn(expected), p->provider);
+}
+
+u64 twin_check_pages(const struct twin *t, u64 offset, u64 length, unsigned int max)
+{
+	u64 left = window_left(t, offset, length), given = 0;
+	struct page *pages[MAX_PAGES];
+	struct phyr_cursor cur;
+
+	memset(&cur, 0x5a, sizeof(cur));
+	phyr_seek(&cur, &t->list, offset, length);
+	while (left) {
+		unsigned int nr = phyr_next_pages(&cur, pages, max);
+
+		check(nr <= max && nr <= left >> PAGE_SHIFT, "%u pages where %u fit, %#llx bytes left",
+		      nr, max, left);
+		for (unsigned int i = 0; i < nr; i++)
+			check_page(&t->model, pages[i], offset + i * PAGE_SIZE);
+		given += nr;
+		offset += nr * PAGE_SIZE;
+		left -= nr * PAGE_SIZE;
+		if (nr)
+			continue;
+		check(phyr_next(&cur), "no piece at byte %#llx", offset);
+		check_piece(&t->model, &cur, offset, left);
+		offset += cur.vec.len;
+		left -= cur.vec.len;
+	}
+	check(!phyr_next_pages(&cur, pages, max) && !phyr_next(&cur),
+	      "more behind the window, which ends at byte %#llx", offset);
+	return given;
 }
 
 void twin_check(const struct twin *t)
 {
 	twin_check_sums(t);
 	twin_check_window(t, 0, U64_MAX);
+	twin_check_pages(t, 0, U64_MAX, MAX_PAGES);
 }
 
 /* Windows from @offset that end around the end of each of the next pieces. */

@@ -39,6 +39,8 @@ struct model {
 	u64 leaf_ranges;
 };
 
+#define MAX_PAGES	64
+
 struct twin {
 	struct phyr_list list;
 	struct model model;
@@ -51,6 +53,9 @@ void twin_destroy(struct twin *t);
 /* Append. An error must be one that was asked for, and leave what it may. */
 int twin_append(struct twin *t, u64 pfn, u64 nr, struct p2pdma_provider *provider);
 
+/* The same for many pages of RAM at once. */
+int twin_append_pages(struct twin *t, struct page **pages, size_t nr);
+
 /* Append, with each allocation that this takes failing once before. */
 unsigned int twin_append_failing(struct twin *t, u64 pfn, u64 nr,
 				 struct p2pdma_provider *provider);
@@ -60,6 +65,12 @@ void twin_check(const struct twin *t);
 
 /* Compare the pieces of a window. */
 void twin_check_window(const struct twin *t, u64 offset, u64 length);
+
+/*
+ * Compare the pieces of a window, of which up to @max at once are taken as
+ * pages wherever the list gives them so. Says how many it gave.
+ */
+u64 twin_check_pages(const struct twin *t, u64 offset, u64 length, unsigned int max);
 
 /* Compare windows that start and end at, before and behind each border. */
 void twin_check_borders(const struct twin *t);

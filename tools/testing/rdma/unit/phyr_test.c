@@ -146,6 +146,7 @@ static void test_leaf_border(void)
 	check(memory.calls == calls && !t.list.height, "a merge allocated");
 	append(&t, scattered(LEAF_RANGES), 1, NULL);
 	check(memory.calls == calls + 3 && t.list.height == 1, "no second leaf");
+	check(t.list.memory > 2 * PAGE_SIZE, "the leaf after a full one is not a whole page");
 	append(&t, scattered(LEAF_RANGES) + 1, 1, NULL);
 	twin_check_borders(&t);
 	twin_destroy(&t);
@@ -314,20 +315,20 @@ static void test_allocation_failure(void)
 	twin_destroy(&t);
 }
 
+/* What the caller gave is what every allocation, of every kind, is made with. */
 static void test_gfp(void)
 {
 	struct twin t;
 
 	twin_init(&t);
-	for (u64 i = 0; i < 2 * LEAF_RANGES; i++) {
-		gfp_t gfp = i & 1 ? GFP_NOWAIT : GFP_KERNEL_ACCOUNT;
-		unsigned long calls = memory.calls;
+	for (u64 i = 0; i < 600; i++) {
 		struct phys_vec vec = { scattered(i) << PAGE_SHIFT, PAGE_SIZE };
 
-		check(!phyr_list_append(&t.list, vec, NULL, gfp), "append failed");
-		check(memory.calls == calls || memory.gfp == gfp,
-		      "allocates with gfp %#x, given %#x", memory.gfp, gfp);
+		memory.gfp = i / 2 & 1 ? GFP_NOWAIT : GFP_KERNEL_ACCOUNT;
+		check(!phyr_list_append(&t.list, vec, &bar[i < 300 ? 0 : i & 1], memory.gfp),
+		      "append failed");
 	}
+	memory.gfp = 0;
 	phyr_list_destroy(&t.list);
 }
 
@@ -415,6 +416,54 @@ static void test_memory(void)
 	expect_memory(64 << 10, 512, 0.02);
 }
 
+/* Pages of which some are neighbours, in arrays of some length. */
+static void append_pages(struct twin *t, struct random *r, size_t nr)
+{
+	struct page *pages[MAX_PAGES];
+	u64 pfn = random_below(r, BIT_ULL(30));
+
+	for (size_t i = 0; i < nr; i++) {
+		pages[i] = pfn_to_page(pfn);
+		pfn = random_below(r, 4) ? random_below(r, BIT_ULL(30)) : pfn + 1;
+	}
+	for (size_t done = 0; done < nr;) {
+		u64 before = t->list.nr_pages;
+
+		memory.fail_in = random_below(r, 3);
+		twin_append_pages(t, pages + done, nr - done);
+		memory.fail_in = 0;
+		done += t->list.nr_pages - before;
+	}
+}
+
+static void test_pages(void)
+{
+	struct random r = { 1 };
+	struct page *page;
+	struct twin t;
+
+	twin_init(&t);
+	twin_append_pages(&t, NULL, 0);
+	for (u64 i = 0; i < 2 * LEAF_RANGES; i++) {
+		page = pfn_to_page(scattered(i) % BIT_ULL(30));
+		check(!twin_append_pages(&t, &page, 1), "append failed");
+	}
+	/* The first of the second leaf is what phyr_next() goes on to. */
+	check(twin_check_pages(&t, 0, U64_MAX, MAX_PAGES) == t.list.nr_pages - 1,
+	      "not all of the scattered pages came as pages");
+	twin_check_pages(&t, 1, 3 * PAGE_SIZE, MAX_PAGES);
+	twin_check_pages(&t, PAGE_SIZE, 3 * PAGE_SIZE - 1, MAX_PAGES);
+
+	for (int i = 0; i < 500; i++) {
+		if (!random_below(&r, 20))
+			append(&t, scattered(i), 1 + random_below(&r, 3), &bar[0]);
+		append_pages(&t, &r, 1 + random_below(&r, MAX_PAGES));
+	}
+	for (unsigned int max = 0; max <= MAX_PAGES; max++)
+		twin_check_pages(&t, max * PAGE_SIZE, U64_MAX, max);
+	twin_destroy(&t);
+}
+
 static u64 random_seed;
 
 static u64 random_length(struct random *r)
@@ -439,6 +488,7 @@ static void random_window(struct random *r, const struct twin *t)
 	if (random_below(r, 16))
 		length = random_below(r, 100 * PAGE_SIZE);
 	twin_check_window(t, offset, length);
+	twin_check_pages(t, offset, length, random_below(r, MAX_PAGES + 1));
 }
 
 static void random_round(struct random *r, u64 operations)
@@ -461,6 +511,8 @@ static void random_round(struct random *r, u64 operations)
 		if (!twin_append(&t, pfn, nr, provider))
 			pfn += nr;
 		memory.fail_in = 0;
+		if (!random_below(r, 4))
+			append_pages(&t, r, 1 + random_below(r, MAX_PAGES));
 		random_window(r, &t);
 	}
 	twin_check(&t);
@@ -499,6 +551,7 @@ static const struct test tests[] = {
 	{ "gfp", test_gfp },
 	{ "reuse", test_reuse },
 	{ "two_cursors", test_two_cursors },
+	{ "pages", test_pages },
 	{ "random", test_random },
 };
 
