@@ -58,6 +58,7 @@ def environment(flavour):
             "CCACHE_DIR": str(paths.CACHE / "ccache"),
             "CCACHE_BASEDIR": str(LINUX / flavour),
             "CCACHE_NOHASHDIR": "1",
+            "CCACHE_DEPEND": "1",        # no preprocessing pass before each compilation
             "CCACHE_MAXSIZE": "10G",
             "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
             "KBUILD_BUILD_USER": "lab",

@@ -58,10 +58,11 @@ class Tree:
             with ui.step(f"Applying {len(self.patches)} patches"):
                 ours = apply(self.patches, self.pristine.dir, self.dir.parent / "stage")
         for name, file in self.overlay.items():
-            if name in ours:
-                raise ui.LabError(f"{name} is patched by the series and replaced by a file of "
-                                  "the repo: it can only be one of the two")
-            ours[name] = (file.read_bytes(), bool(file.stat().st_mode & stat.S_IXUSR))
+            whole = (file.read_bytes(), bool(file.stat().st_mode & stat.S_IXUSR))
+            if ours.get(name, whole) != whole:
+                raise ui.LabError(f"the repo's {name} is not what the series makes of that file",
+                                  "Take the file out of the patch: the repo's replaces it whole.")
+            ours[name] = whole
         written = set(had.get("written", ()))
         self._save(identity="", base=had.get("base", ""), written=sorted(written | set(ours)))
         if had.get("base") != base:
