@@ -49,7 +49,7 @@ OPERATIONS = (
     Operation("atomic write", "atomic_write", None, (8,)),
 )
 
-BYTES = 8 * MIB                 # per line, whatever the message size
+BYTES = 4 * MIB                 # per line, whatever the message size
 MOST_MESSAGES = 200
 HUGE_PAGES = 128
 
@@ -135,7 +135,7 @@ def show(plan, figures, checks):
         figure = speed.get(line)
         rows.append([line.memory.title, line.operation.title, size_words(line.size),
                      f"{figure.average:.1f}" if figure else "-",
-                     f"yes, {count} bytes" if right else "NO"])
+                     f"yes, {count:,} bytes" if right else "NO"])
     ui.table(["memory region", "operation", "size", "MB/s", "data verified"], rows)
 
 

@@ -1,0 +1,800 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The life of regions: what they hold while they live is accounted exactly,
+ * and given back however they end.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fixture.h"
+#include "ktap.h"
+#include "resources.h"
+
+#define PAGE	4096UL
+#define MIB	(1024UL * 1024)
+
+static const struct path rc = { "rc", IBV_QPT_RC, false, false };
+
+static struct ibv_mr *reg(void *addr, size_t len)
+{
+	return ibv_reg_mr(rxe[0].pd, addr, len, ACCESS_ALL);
+}
+
+/* Memory whose references can be checked when it is unmapped. */
+struct sealed {
+	unsigned char *map;
+	size_t len;
+	int fd;
+};
+
+static int sealed_map(struct sealed *s, size_t len)
+{
+	s->len = len;
+	s->fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->fd < 0 || ftruncate(s->fd, len))
+		return -errno;
+	s->map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
+	if (s->map == MAP_FAILED)
+		return -errno;
+	memset(s->map, 1, len);
+	return 0;
+}
+
+static void sealed_unmap(struct sealed *s)
+{
+	if (s->map)
+		munmap(s->map, s->len);
+	s->map = NULL;
+}
+
+static bool sealed_is_pinned(struct sealed *s)
+{
+	sealed_unmap(s);
+	return memfd_is_pinned(s->fd);
+}
+
+static void sealed_destroy(struct sealed *s)
+{
+	sealed_unmap(s);
+	close(s->fd);
+}
+
+/* VmPin counts the pages that a region touches, and counts them back. */
+static enum ktap_result run_accounting(const void *arg)
+{
+	static const struct {
+		size_t off, len;
+		long pages;
+	} cases[] = {
+		{ 0, 1, 1 }, { 0, PAGE, 1 }, { PAGE - 1, 1, 1 },
+		{ PAGE - 1, 2, 2 }, { 1, PAGE, 2 }, { 100, 5 * PAGE, 6 },
+		{ 0, 2 * MIB, 512 }, { 4095, 2 * MIB + 2, 514 },
+	};
+	unsigned char *p = mmap(NULL, 4 * MIB, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	long before = pinned_pages(), more;
+	size_t i;
+
+	(void)arg;
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct ibv_mr *mr = reg(p + cases[i].off, cases[i].len);
+
+		if (!mr)
+			return ktap_fail("ibv_reg_mr: %s", strerror(errno));
+		more = pinned_pages() - before;
+		ibv_dereg_mr(mr);
+		if (more != cases[i].pages)
+			return ktap_fail("%zu bytes at %zu: %ld pages",
+					 cases[i].len, cases[i].off, more);
+		if (pinned_pages() != before)
+			return ktap_fail("%ld pages left", pinned_pages());
+	}
+	munmap(p, 4 * MIB);
+	return KTAP_PASS;
+}
+
+/* A page in two regions counts twice, and stays until both are gone. */
+static enum ktap_result run_two_on_one_page(const void *arg)
+{
+	long before = pinned_pages();
+	struct ibv_mr *a, *b;
+	struct sealed s;
+
+	(void)arg;
+	if (sealed_map(&s, PAGE))
+		return ktap_fail("set-up");
+	a = reg(s.map, PAGE);
+	b = reg(s.map + 100, 100);
+	if (!a || !b || pinned_pages() != before + 2)
+		return ktap_fail("%ld pages", pinned_pages() - before);
+	ibv_dereg_mr(a);
+	if (pinned_pages() != before + 1 || !sealed_is_pinned(&s))
+		return ktap_fail("the page went with the first region");
+	ibv_dereg_mr(b);
+	if (pinned_pages() != before || sealed_is_pinned(&s))
+		return ktap_fail("the page stays after the second region");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+#define NR_MANY 2000
+
+/* Many at once, over the same memory; each works. */
+static enum ktap_result run_many(const void *arg)
+{
+	static struct ibv_mr *mr[NR_MANY];
+	long before = pinned_pages(), pages = 0;
+	struct sealed s;
+	int i;
+
+	(void)arg;
+	if (sealed_map(&s, 64 * PAGE))
+		return ktap_fail("set-up");
+	for (i = 0; i < NR_MANY; i++) {
+		mr[i] = reg(s.map + i % 60 * PAGE, (i % 4 + 1) * PAGE);
+		if (!mr[i])
+			return ktap_fail("region %d: %s", i, strerror(errno));
+		pages += i % 4 + 1;
+	}
+	if (pinned_pages() - before != pages)
+		return ktap_fail("%ld pages instead of %ld",
+				 pinned_pages() - before, pages);
+	for (i = NR_MANY - 1; i >= 0; i--)
+		ibv_dereg_mr(mr[i]);
+	if (pinned_pages() != before || sealed_is_pinned(&s))
+		return ktap_fail("pages stay");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+#define CYCLES 3000
+
+static int cycle(unsigned char *map, size_t len, int nr)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		size_t off = i * 37 % 5000;
+		struct ibv_mr *mr = reg(map + off, len - off - i % 3);
+
+		if (!mr || ibv_dereg_mr(mr))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Over and over: no memory is lost. */
+static enum ktap_result run_cycles(const void *arg)
+{
+	long before = pinned_pages(), slab = 0;
+	struct sealed s;
+	int round, err;
+
+	(void)arg;
+	err = sealed_map(&s, 64 * PAGE);
+	for (round = 0; !err && round < 3; round++) {
+		slab = slab_bytes();
+		err = cycle(s.map, s.len, CYCLES);
+		slab = slab_bytes() - slab;
+		if (slab <= CYCLES * 32)
+			break;
+	}
+	if (err)
+		return ktap_fail("%s", strerror(-err));
+	if (slab_is_exact() && slab > CYCLES * 32)
+		return ktap_fail("%ld bytes of slab more", slab);
+	if (pinned_pages() != before || sealed_is_pinned(&s))
+		return ktap_fail("pages stay");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+static void *cycle_thread(void *map)
+{
+	return (void *)(intptr_t)cycle(map, 16 * PAGE, 400);
+}
+
+static enum ktap_result run_cycles_threads(const void *arg)
+{
+	long before = pinned_pages();
+	pthread_t thread[4];
+	struct sealed s;
+	void *err;
+	int i;
+
+	(void)arg;
+	if (sealed_map(&s, 16 * PAGE))
+		return ktap_fail("set-up");
+	for (i = 0; i < 4; i++)
+		pthread_create(&thread[i], NULL, cycle_thread, s.map);
+	for (i = 0; i < 4; i++) {
+		pthread_join(thread[i], &err);
+		if (err)
+			return ktap_fail("%s", strerror(-(intptr_t)err));
+	}
+	if (pinned_pages() != before || sealed_is_pinned(&s))
+		return ktap_fail("%ld pages left", pinned_pages() - before);
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+static void *dereg_thread(void *mr)
+{
+	return (void *)(intptr_t)ibv_dereg_mr(mr);
+}
+
+static enum ktap_result run_dereg_elsewhere(const void *arg)
+{
+	long before = pinned_pages();
+	struct ibv_mr *mr;
+	pthread_t thread;
+	struct sealed s;
+	void *err;
+
+	(void)arg;
+	if (sealed_map(&s, 10 * PAGE))
+		return ktap_fail("set-up");
+	mr = reg(s.map, s.len);
+	if (!mr)
+		return ktap_fail("ibv_reg_mr: %s", strerror(errno));
+	pthread_create(&thread, NULL, dereg_thread, mr);
+	pthread_join(thread, &err);
+	if (err || pinned_pages() != before || sealed_is_pinned(&s))
+		return ktap_fail("pages stay");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+/* The memory is unmapped before its region ends: the region keeps it. */
+static enum ktap_result run_unmap_first(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
+	};
+	struct transfer t = { .op = operation("write"), .len = MIB };
+	struct transfer_status status;
+	struct fixture f;
+	int err = fixture_create(&f, &rc, &attr, &attr);
+
+	(void)arg;
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
+	t.local = &f.local;
+	t.remote = &f.remote;
+	munmap(f.remote.mem.base, f.remote.mem.size);
+	f.remote.mem.base = NULL;
+	err = transfer_run(&f.conn, &t, &status);
+	if (!err && status.a)
+		err = -EREMOTEIO;
+	if (!err) {	/* and what was written can be read back */
+		t.op = operation("read");
+		memset(f.local.mem.base, 0, f.local.mem.size);
+		err = transfer_run(&f.conn, &t, &status);
+	}
+	if (!err)
+		err = status.a ? -EREMOTEIO : region_check_all(&f.local);
+	fixture_destroy(&f);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
+static int wait_child(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return status ? -ECHILD : 0;
+}
+
+/* The last descriptor of a dead process may be closed a little later. */
+static bool stays_pinned(struct sealed *s)
+{
+	int tries;
+
+	for (tries = 0; tries < 100; tries++) {
+		if (!sealed_is_pinned(s))
+			return false;
+		usleep(20000);
+	}
+	return true;
+}
+
+static int open_and_reg(struct sealed *s, struct rdma_dev *dev)
+{
+	int err = rdma_dev_open(dev, "rxe0");
+
+	if (err)
+		return err;
+	return ibv_reg_mr(dev->pd, s->map, s->len, ACCESS_ALL) ? 0 : -errno;
+}
+
+/* A process leaves without a word. */
+static enum ktap_result run_exit(const void *arg)
+{
+	struct sealed s;
+	pid_t pid;
+	int err;
+
+	(void)arg;
+	if (sealed_map(&s, 300 * PAGE))
+		return ktap_fail("set-up");
+	pid = fork();
+	if (!pid) {
+		struct rdma_dev dev;
+
+		_exit(open_and_reg(&s, &dev) || pinned_pages() != 300);
+	}
+	err = wait_child(pid);
+	if (err)
+		return ktap_fail("child: %s", strerror(-err));
+	if (stays_pinned(&s))
+		return ktap_fail("pages stay after the process");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+/*
+ * A process registers, forks and leaves; its child keeps the descriptor. The
+ * region lives on, accounted to the process that is gone.
+ */
+static int leave_child_behind(struct sealed *s, int ready, int leave)
+{
+	struct rdma_dev dev;
+	int err = open_and_reg(s, &dev);
+	char c = 0;
+	pid_t pid;
+
+	if (err)
+		return 1;
+	pid = fork();
+	if (pid)
+		return pid < 0;
+	munmap(s->map, s->len);
+	/* What the parent pinned is not the child's. */
+	c = pinned_pages() != 0;
+	if (write(ready, &c, 1) != 1 || read(leave, &c, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+static enum ktap_result run_inherit(const void *arg)
+{
+	int ready[2], leave[2], err;
+	struct sealed s;
+	pid_t pid;
+	char c = 1;
+
+	(void)arg;
+	if (sealed_map(&s, 300 * PAGE) || pipe(ready) || pipe(leave))
+		return ktap_fail("set-up");
+	pid = fork();
+	if (!pid) {
+		close(leave[1]);
+		_exit(leave_child_behind(&s, ready[1], leave[0]));
+	}
+	err = wait_child(pid);
+	if (err || read(ready[0], &c, 1) != 1 || c)
+		return ktap_fail("child: %s, VmPin %s", strerror(-err),
+				 c ? "inherited" : "not");
+	if (!sealed_is_pinned(&s))
+		return ktap_fail("the pages went with the first process");
+	close(leave[1]);	/* the grandchild goes */
+	if (stays_pinned(&s))
+		return ktap_fail("pages stay after the last process");
+	close(ready[0]);
+	close(ready[1]);
+	close(leave[0]);
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+/* Requests without end, both ways, until somebody stops this process. */
+static void traffic(struct sealed *s)
+{
+	static const enum ibv_wr_opcode opcodes[] = {
+		IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ,
+	};
+	struct ibv_mr *local, *remote;
+	struct rdma_dev dev[2];
+	struct rdma_conn c;
+	struct ibv_wc wc;
+	int i;
+
+	if (rdma_pair_open(dev) ||
+	    rdma_connect(&c, &dev[0], &dev[1], IBV_QPT_RC, false))
+		_exit(1);
+	local = ibv_reg_mr(dev[0].pd, s->map, MIB, ACCESS_ALL);
+	remote = ibv_reg_mr(dev[1].pd, s->map + MIB, MIB, ACCESS_ALL);
+	if (!local || !remote)
+		_exit(1);
+	for (i = 0; ; i++) {
+		struct ibv_sge sge = {
+			(uintptr_t)s->map, MIB, local->lkey,
+		};
+		struct ibv_send_wr wr = {
+			.sg_list = &sge, .num_sge = 1,
+			.opcode = opcodes[i % 2],
+			.send_flags = IBV_SEND_SIGNALED,
+			.wr.rdma = {
+				.remote_addr = (uintptr_t)s->map + MIB,
+				.rkey = remote->rkey,
+			},
+		};
+
+		if (rdma_post_send(&c.a, &wr))
+			_exit(1);
+		if (i >= 8 && (rdma_wait(&c.a, &wc) || wc.status))
+			_exit(1);
+		s->map[2 * MIB] = i < 200 ? i : 200;	/* a sign of life */
+	}
+}
+
+/* The traffic of the process that writes this byte is under way. */
+static bool lives(const unsigned char *life)
+{
+	return __atomic_load_n(life, __ATOMIC_RELAXED) >= 10;
+}
+
+static enum ktap_result run_kill(const void *arg)
+{
+	int round, status;
+
+	(void)arg;
+	for (round = 0; round < 8; round++) {
+		unsigned char *life;
+		struct sealed s;
+		pid_t pid;
+
+		if (sealed_map(&s, 2 * MIB + PAGE))
+			return ktap_fail("set-up");
+		life = s.map + 2 * MIB;
+		*life = 0;
+		pid = fork();
+		if (!pid)
+			traffic(&s);
+		while (!lives(life) && !waitpid(pid, &status, WNOHANG))
+			usleep(1000);
+		if (!lives(life))
+			return ktap_fail("the traffic ended by itself");
+		usleep(round * 3000);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		if (stays_pinned(&s))
+			return ktap_fail("pages stay after the process");
+		sealed_destroy(&s);
+	}
+	return KTAP_PASS;
+}
+
+/* Every request but those already done ends in an error, and nothing crashes. */
+static int dereg_in_traffic(struct fixture *f, enum ibv_wr_opcode opcode,
+			    bool at_remote)
+{
+	struct ibv_sge sge = region_sge(&f->local, 0, MIB);
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = opcode,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = {
+			.remote_addr = f->remote.iova,
+			.rkey = f->remote.mr->rkey,
+		},
+	};
+	struct region *r = at_remote ? &f->remote : &f->local;
+	int i, err = 0, bad = 0;
+	struct ibv_wc wc;
+
+	for (i = 0; !err && i < 16; i++)
+		err = rdma_post_send(&f->conn.a, &wr);
+	if (!err)
+		err = rdma_wait(&f->conn.a, &wc);
+	if (!err)
+		err = -ibv_dereg_mr(r->mr);
+	r->mr = NULL;
+	for (i = 1; !err && i < 16; i++) {
+		err = rdma_wait(&f->conn.a, &wc);
+		bad += wc.status != IBV_WC_SUCCESS;
+	}
+	if (!err && !bad)
+		err = -ENOTRECOVERABLE;
+	return err;
+}
+
+static enum ktap_result run_dereg_in_traffic(const void *arg)
+{
+	static const enum ibv_wr_opcode opcodes[] = {
+		IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ,
+	};
+	struct region_attr attr = {
+		.kind = memory_kind("scattered"), .iova = &iova_far,
+		.head = 9, .len = MIB, .tail = 9,
+	};
+	long before = pinned_pages();
+	int round, err = 0;
+
+	(void)arg;
+	for (round = 0; !err && round < 12; round++) {
+		struct fixture f;
+
+		err = fixture_create(&f, &rc, &attr, &attr);
+		if (!err)
+			err = dereg_in_traffic(&f, opcodes[round % 2],
+					       round & 2);
+		fixture_destroy(&f);
+	}
+	if (err)
+		return ktap_fail("round %d: %s", round, strerror(-err));
+	if (pinned_pages() != before)
+		return ktap_fail("%ld pages left", pinned_pages() - before);
+	return KTAP_PASS;
+}
+
+struct shared {
+	struct region *local, *remote;
+	int nr, err;
+};
+
+/* Write and read back a slice of one region, that others use as well. */
+static int use_slice(struct shared *s)
+{
+	const u32 slice = MIB / 4;
+	u64 off = s->nr * slice;
+	struct transfer t = {
+		.op = operation("write"), .local = s->local,
+		.remote = s->remote, .local_off = off, .remote_off = off,
+		.len = slice,
+	};
+	struct transfer_status status;
+	struct rdma_conn c;
+	int i, err = rdma_connect(&c, &rxe[0], &rxe[1], IBV_QPT_RC, false);
+
+	for (i = 0; !err && i < 20; i++) {
+		t.op = operation("write");
+		fill_pattern(s->local->addr + off, slice, i * 7 + s->nr);
+		err = transfer_run(&c, &t, &status);
+		if (!err && status.a)
+			err = -EREMOTEIO;
+		if (err)
+			break;
+		if (memcmp(s->local->addr + off, s->remote->addr + off, slice)) {
+			err = -EBADMSG;
+			break;
+		}
+		memset(s->local->addr + off, 0, slice);
+		t.op = operation("read");
+		err = transfer_run(&c, &t, &status);
+		if (!err && status.a)
+			err = -EREMOTEIO;
+		if (!err && memcmp(s->local->addr + off, s->remote->addr + off,
+				   slice))
+			err = -EBADMSG;
+	}
+	rdma_disconnect(&c);
+	return err;
+}
+
+static void *slice_thread(void *arg)
+{
+	struct shared *s = arg;
+
+	s->err = use_slice(s);
+	return NULL;
+}
+
+static enum ktap_result run_threads(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind("scattered"), .iova = &iova_far,
+		.head = 9, .len = MIB, .tail = 9,
+	};
+	struct shared s[4];
+	pthread_t thread[4];
+	struct fixture f;
+	int i, err = fixture_create(&f, &rc, &attr, &attr);
+
+	(void)arg;
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
+	for (i = 0; i < 4; i++) {
+		s[i] = (struct shared) { &f.local, &f.remote, i, 0 };
+		pthread_create(&thread[i], NULL, slice_thread, &s[i]);
+	}
+	for (i = 0; i < 4; i++) {
+		pthread_join(thread[i], NULL);
+		err = err ? err : s[i].err;
+	}
+	fixture_destroy(&f);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
+/* What RDMA wrote to a file's page is in the file when the region is gone. */
+static enum ktap_result run_dirty(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind("file"), .iova = &iova_same,
+		.head = 5, .len = 5 * MIB, .tail = 5,
+	};
+	struct transfer t = { .op = operation("write"), .len = 5 * MIB };
+	unsigned char *back = malloc(6 * MIB);
+	struct fixture f;
+	int err = fixture_create(&f, &rc, &attr, &attr);
+
+	(void)arg;
+	if (err || !back)
+		return ktap_fail("set-up: %s", strerror(-err));
+	t.local = &f.local;
+	t.remote = &f.remote;
+	err = transfer_verify(&f.conn, &t);
+	ibv_dereg_mr(f.remote.mr);
+	f.remote.mr = NULL;
+	munmap(f.remote.mem.base, f.remote.mem.size);
+	f.remote.mem.base = NULL;
+	if (!err && pread(f.remote.mem.fd, back, f.remote.mem.size, 0) !=
+	    (ssize_t)f.remote.mem.size)
+		err = -errno;
+	if (!err && memcmp(back, f.remote.model, f.remote.mem.size))
+		err = -EBADMSG;
+	fixture_destroy(&f);
+	free(back);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
+/*
+ * Fork with a region live. RDMA goes on with the parent's memory, and the child
+ * keeps what was there at the fork.
+ */
+static int check_fork(struct fixture *f)
+{
+	struct transfer t = {
+		.op = operation("write"), .local = &f->local,
+		.remote = &f->remote, .len = MIB,
+	};
+	int go[2], err;
+	pid_t pid;
+	char c;
+
+	if (pipe(go))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		if (read(go[0], &c, 1) < 0)
+			_exit(1);
+		_exit(region_check_all(&f->remote) != 0);
+	}
+	close(go[0]);
+	memset(f->remote.mem.base, 0x77, f->remote.mem.size);
+	memset(f->remote.model, 0x77, f->remote.mem.size);
+	err = transfer_verify(&f->conn, &t);
+	if (!err)
+		err = region_check_all(&f->remote);
+	close(go[1]);
+	return err ? err : wait_child(pid);
+}
+
+static enum ktap_result run_fork(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind(arg), .iova = &iova_same,
+		.head = 9, .len = MIB, .tail = 9,
+	};
+	struct fixture f;
+	int err = fixture_create(&f, &rc, &attr, &attr);
+
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
+	err = check_fork(&f);
+	fixture_destroy(&f);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
+/*
+ * Memory shared with a child at the fork, then registered only to be read: it
+ * is the parent's own copy that is read, later writes of the parent included.
+ */
+static enum ktap_result run_fork_before(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
+	};
+	struct transfer t = { .op = operation("read"), .len = MIB };
+	struct ibv_mr *mr = NULL;
+	struct fixture f;
+	int go[2], err = fixture_create(&f, &rc, &attr, &attr);
+	pid_t pid;
+	char c;
+
+	(void)arg;
+	if (err || pipe(go))
+		return ktap_fail("set-up: %s", strerror(-err));
+	ibv_dereg_mr(f.remote.mr);
+	f.remote.mr = NULL;
+	pid = fork();
+	if (!pid) {
+		close(go[1]);
+		if (read(go[0], &c, 1) < 0)
+			_exit(1);
+		_exit(region_check_all(&f.remote) != 0);
+	}
+	close(go[0]);
+	mr = ibv_reg_mr(rxe[1].pd, f.remote.addr, MIB, IBV_ACCESS_REMOTE_READ);
+	if (!mr)
+		return ktap_fail("ibv_reg_mr: %s", strerror(errno));
+	f.remote.mr = mr;
+	region_fill(&f.remote, 99);
+	t.local = &f.local;
+	t.remote = &f.remote;
+	err = transfer_verify(&f.conn, &t);
+	close(go[1]);
+	if (!err)
+		err = wait_child(pid);
+	fixture_destroy(&f);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
+/* A process goes, with a window bound to a region: both go. */
+static enum ktap_result run_exit_with_window(const void *arg)
+{
+	struct sealed s;
+	pid_t pid;
+	int err;
+
+	(void)arg;
+	if (sealed_map(&s, 30 * PAGE))
+		return ktap_fail("set-up");
+	pid = fork();
+	if (!pid) {
+		struct ibv_mw_bind bind = { .send_flags = IBV_SEND_SIGNALED };
+		struct rdma_dev dev[2];
+		struct rdma_conn c;
+		struct ibv_mw *mw;
+		struct ibv_wc wc;
+
+		if (rdma_pair_open(dev) ||
+		    rdma_connect(&c, &dev[0], &dev[1], IBV_QPT_RC, false))
+			_exit(1);
+		bind.bind_info = (struct ibv_mw_bind_info) {
+			.mr = ibv_reg_mr(dev[0].pd, s.map, s.len, ACCESS_ALL),
+			.addr = (uintptr_t)s.map, .length = s.len,
+			.mw_access_flags = IBV_ACCESS_REMOTE_READ,
+		};
+		mw = ibv_alloc_mw(dev[0].pd, IBV_MW_TYPE_1);
+		_exit(!mw || ibv_bind_mw(c.a.qp, mw, &bind) ||
+		      rdma_wait(&c.a, &wc) || wc.status);
+	}
+	err = wait_child(pid);
+	if (err)
+		return ktap_fail("child: %s", strerror(-err));
+	if (stays_pinned(&s))
+		return ktap_fail("pages stay after the process");
+	sealed_destroy(&s);
+	return KTAP_PASS;
+}
+
+int main(int argc, char **argv)
+{
+	ktap_add(run_accounting, NULL, "life/accounting");
+	ktap_add(run_two_on_one_page, NULL, "life/two_on_one_page");
+	ktap_add(run_many, NULL, "life/many");
+	ktap_add(run_cycles, NULL, "life/cycles");
+	ktap_add(run_cycles_threads, NULL, "life/cycles_threads");
+	ktap_add(run_dereg_elsewhere, NULL, "life/dereg_in_other_thread");
+	ktap_add(run_unmap_first, NULL, "life/unmap_first");
+	ktap_add(run_exit, NULL, "life/exit");
+	ktap_add(run_inherit, NULL, "life/inherit");
+	ktap_add(run_exit_with_window, NULL, "life/exit_with_window");
+	ktap_add(run_kill, NULL, "life/kill_in_traffic");
+	ktap_add(run_dereg_in_traffic, NULL, "life/dereg_in_traffic");
+	ktap_add(run_threads, NULL, "life/threads_on_one_region");
+	ktap_add(run_dirty, NULL, "life/dirty");
+	ktap_add(run_fork, "anon", "life/fork/anon");
+	ktap_add(run_fork, "thp", "life/fork/thp");
+	ktap_add(run_fork, "hugetlb", "life/fork/hugetlb");
+	ktap_add(run_fork_before, NULL, "life/fork/before");
+	return fixture_main(argc, argv);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a registration holds, as the kernel tells it: pinned pages of the
+ * process, references on the pages of a file, slab memory.
+ */
+#ifndef RESOURCES_H
+#define RESOURCES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* VmPin of this process, in pages. */
+long pinned_pages(void);
+
+/*
+ * True if something besides the page cache and page tables refers to a page of
+ * this memfd. It must not be mapped writable, and cannot be written afterwards.
+ */
+bool memfd_is_pinned(int fd);
+
+/* Unreclaimable slab of the whole machine, in bytes. */
+long slab_bytes(void);
+/* Freed memory comes back late on a kernel that looks for use after free. */
+bool slab_is_exact(void);
+
+#endif
