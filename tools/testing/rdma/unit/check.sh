@@ -66,6 +66,8 @@ run_fuzzer() {
 }
 
 mkdir -p "$O"
+# All at once; what fails here fails again below, and is shown there.
+"$MAKE" -s -k -j"$(nproc)" O="$O" KSRC="$KSRC" all fuzz >/dev/null 2>&1
 echo "KTAP version 1"
 echo "1..$(($# + 1))"
 for variant; do

@@ -217,8 +217,8 @@ u64 twin_check_pages(const struct twin *t, u64 offset, u64 length, unsigned int 
 	while (left) {
 		unsigned int nr = phyr_next_pages(&cur, pages, max);
 
-		check(nr <= max && nr <= left >> PAGE_SHIFT, "%u pages where %u fit, %#llx bytes left",
-		      nr, max, left);
+		check(nr <= max && nr <= left >> PAGE_SHIFT,
+		      "%u pages where %u fit, %#llx bytes left", nr, max, left);
 		for (unsigned int i = 0; i < nr; i++)
 			check_page(&t->model, pages[i], offset + i * PAGE_SIZE);
 		given += nr;

@@ -11,11 +11,23 @@
 #include <linux/mm.h>
 #include <linux/phyr.h>
 
-/* As lib/phyr.c promises: what fits in a leaf, and in an inner node. */
+/* As lib/phyr.c promises: what fits in a leaf, and in a node of the tree. */
 #define LEAF_HEADER	(3 * sizeof(void *) + 8)
 #define LEAF_RANGES	(PAGE_SIZE / 8)
 #define LEAF_PAGES	min(BIT_ULL(24), SIZE_MAX >> PAGE_SHIFT)
 #define TOP_PFN		BIT_ULL(40)
+
+struct slot {
+	u64 first;
+	void *child;
+};
+
+#define NODE_SLOTS	((PAGE_SIZE - 8) / sizeof(struct slot))
+
+struct node {
+	unsigned int nr;
+	struct slot slot[NODE_SLOTS];
+};
 
 /* The kernel's is opaque to the list, too. */
 struct p2pdma_provider {

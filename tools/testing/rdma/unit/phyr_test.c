@@ -146,7 +146,8 @@ static void test_leaf_border(void)
 	check(memory.calls == calls && !t.list.height, "a merge allocated");
 	append(&t, scattered(LEAF_RANGES), 1, NULL);
 	check(memory.calls == calls + 3 && t.list.height == 1, "no second leaf");
-	check(t.list.memory > 2 * PAGE_SIZE, "the leaf after a full one is not a whole page");
+	check(t.list.memory == 2 * (LEAF_HEADER + PAGE_SIZE) + sizeof(struct node),
+	      "two leaves take %zu bytes", t.list.memory);
 	append(&t, scattered(LEAF_RANGES) + 1, 1, NULL);
 	twin_check_borders(&t);
 	twin_destroy(&t);
@@ -155,8 +156,7 @@ static void test_leaf_border(void)
 /* One leaf per range, since the providers take turns. */
 static void test_levels(void)
 {
-	u64 slots = (PAGE_SIZE - 8) / sizeof(struct { u64 first; void *child; });
-	u64 leaves = min(3000UL, SZ_64M / PAGE_SIZE), full = slots;
+	u64 leaves = min(3000UL, SZ_64M / PAGE_SIZE), full = NODE_SLOTS;
 	unsigned int height = 0;
 	struct twin t;
 
@@ -164,13 +164,13 @@ static void test_levels(void)
 	for (u64 i = 1; i <= leaves; i++) {
 		append(&t, scattered(i), 1 + i % 3, &bar[i & 1]);
 		if (i == (height ? full + 1 : 2)) {
-			full *= height++ ? slots : 1;
+			full *= height++ ? NODE_SLOTS : 1;
 			twin_check(&t);
 		}
 		check(t.list.height == height, "%llu leaves in %u levels, expected %u",
 		      i, t.list.height, height);
 	}
-	check(height > 1 || slots > leaves, "the tree has only %u levels", height);
+	check(height > 1 || NODE_SLOTS > leaves, "the tree has only %u levels", height);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -416,15 +416,14 @@ static void test_memory(void)
 	expect_memory(64 << 10, 512, 0.02);
 }
 
-/* Pages of which some are neighbours, in arrays of some length. */
-static void append_pages(struct twin *t, struct random *r, size_t nr)
+/* Pages of which some are neighbours, of the last array's too. */
+static void append_pages(struct twin *t, struct random *r, u64 *pfn, size_t nr)
 {
 	struct page *pages[MAX_PAGES];
-	u64 pfn = random_below(r, BIT_ULL(30));
 
 	for (size_t i = 0; i < nr; i++) {
-		pages[i] = pfn_to_page(pfn);
-		pfn = random_below(r, 4) ? random_below(r, BIT_ULL(30)) : pfn + 1;
+		*pfn = random_below(r, 4) ? random_below(r, BIT_ULL(30)) : *pfn + 1;
+		pages[i] = pfn_to_page(*pfn);
 	}
 	for (size_t done = 0; done < nr;) {
 		u64 before = t->list.nr_pages;
@@ -441,6 +440,7 @@ static void test_pages(void)
 	struct random r = { 1 };
 	struct page *page;
 	struct twin t;
+	u64 pfn = 0;
 
 	twin_init(&t);
 	twin_append_pages(&t, NULL, 0);
@@ -457,7 +457,7 @@ static void test_pages(void)
 	for (int i = 0; i < 500; i++) {
 		if (!random_below(&r, 20))
 			append(&t, scattered(i), 1 + random_below(&r, 3), &bar[0]);
-		append_pages(&t, &r, 1 + random_below(&r, MAX_PAGES));
+		append_pages(&t, &r, &pfn, 1 + random_below(&r, MAX_PAGES));
 	}
 	for (unsigned int max = 0; max <= MAX_PAGES; max++)
 		twin_check_pages(&t, max * PAGE_SIZE, U64_MAX, max);
@@ -494,7 +494,7 @@ static void random_window(struct random *r, const struct twin *t)
 static void random_round(struct random *r, u64 operations)
 {
 	struct p2pdma_provider *provider = NULL;
-	u64 pfn = 0, turn = 1 + random_below(r, 100);
+	u64 pfn = 0, page = 0, turn = 1 + random_below(r, 100);
 	struct twin t;
 
 	twin_init(&t);
@@ -512,7 +512,7 @@ static void random_round(struct random *r, u64 operations)
 			pfn += nr;
 		memory.fail_in = 0;
 		if (!random_below(r, 4))
-			append_pages(&t, r, 1 + random_below(r, MAX_PAGES));
+			append_pages(&t, r, &page, 1 + random_below(r, MAX_PAGES));
 		random_window(r, &t);
 	}
 	twin_check(&t);
