@@ -41,8 +41,9 @@ def options(verb, with_command):
         prog=f"lab {verb}", usage=usage, description=DESCRIPTION, epilog=STATUSES,
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--kernel", choices=("phyr", "stock", "debug"), default="phyr",
-        help="the kernel to boot (default: phyr)")
+    add("--kernel", choices=("phyr", "stock", "debug"),
+        default=os.environ.get("LAB_KERNEL", "phyr"),
+        help="the kernel to boot (default: $LAB_KERNEL, or phyr)")
     add("--mem", metavar="SIZE", default="2G", help="memory of the VM (default: 2G)")
     add("--cpus", metavar="N", type=int, default=2, help="processors of the VM (default: 2)")
     add("--device", metavar="QEMU-ARGS", action="append", default=[], dest="devices",

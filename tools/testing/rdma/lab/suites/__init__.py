@@ -10,7 +10,8 @@ import importlib
 import ui
 
 # Cheap ones first: what is quick to break is quick to see
-ORDER = ("unit", "lint", "kunit", "verbs", "ulp", "pyverbs", "lab", "debug")
+ORDER = ("unit", "lint", "kunit", "verbs", "ulp", "pyverbs", "programs", "lab",
+         "debug")
 
 
 def names():

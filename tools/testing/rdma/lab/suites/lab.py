@@ -438,7 +438,7 @@ def half_terminal(check, cwd):
 def shell(check, cwd):
     typist = Typist(["env", "SHELL=/bin/bash", f"HOME={cwd}",
                      f"XDG_CACHE_HOME={paths.CACHE.parent}", LAB, "shell"], cwd)
-    check("the prompt says where it is", typist.wait_for(b"[VM phyr]"), typist.seen)
+    check("the prompt says where it is", typist.wait_for(b"[VM " + os.environb.get(b"LAB_KERNEL", b"phyr") + b"]"), typist.seen)
     typist.type(b"sleep 1000\n")
     typist.wait_for(b"sleep 1000")
     time.sleep(1)           # for bash to give the terminal to it
@@ -542,7 +542,8 @@ def run_group(group):
 
 def run(report):
     packages.ensure("vm", "programs")
-    vm.prepare()            # once, and not in each call
+    vm.prepare(report.kernel)   # once, and not in each call
+    os.environ["LAB_KERNEL"] = report.kernel
     log = paths.log("check/lab.log")
     with ui.step("Calling the lab") as step, open(log, "w", encoding="utf-8") as out, \
             concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
