@@ -161,6 +161,40 @@ static void phyr_test_pages(struct kunit *test)
 				 page_to_phys(pages[i]) + i, NULL);
 }
 
+/* Arrays of pages in, arrays of pages out, each with its neighbours elsewhere */
+static void phyr_test_page_arrays(struct kunit *test)
+{
+	struct page **pages = phyr_test_alloc_pages(test), *some[32];
+	unsigned int taken = 0, nr, i = 0;
+	struct phyr_list *list = test->priv;
+	struct phyr_cursor cur;
+
+	while (i < PHYR_TEST_PAGES) {
+		for (nr = 0; nr < ARRAY_SIZE(some) && i < PHYR_TEST_PAGES; nr++)
+			some[nr] = pages[i++ * 7 % PHYR_TEST_PAGES];
+		KUNIT_ASSERT_EQ(test, 0, phyr_list_append_pages(list, some, nr, GFP_KERNEL));
+	}
+	KUNIT_EXPECT_EQ(test, list->nr_pages, PHYR_TEST_PAGES);
+
+	phyr_seek(&cur, list, 0, U64_MAX);
+	for (i = 0; i < PHYR_TEST_PAGES; ) {
+		nr = phyr_next_pages(&cur, some, ARRAY_SIZE(some));
+		for (unsigned int k = 0; k < nr; k++)
+			KUNIT_ASSERT_PTR_EQ(test, some[k], pages[i++ * 7 % PHYR_TEST_PAGES]);
+		taken += nr;
+		if (nr)
+			continue;
+		KUNIT_ASSERT_TRUE(test, phyr_next(&cur));
+		for (size_t done = 0; done < cur.vec.len; done += PAGE_SIZE)
+			KUNIT_ASSERT_EQ(test, cur.vec.paddr + done,
+					page_to_phys(pages[i++ * 7 % PHYR_TEST_PAGES]));
+	}
+	KUNIT_EXPECT_EQ(test, phyr_next_pages(&cur, some, ARRAY_SIZE(some)), 0);
+	KUNIT_EXPECT_FALSE(test, phyr_next(&cur));
+	if (list->nr_ranges == list->nr_pages)
+		KUNIT_EXPECT_GT(test, taken, PHYR_TEST_PAGES / 2);
+}
+
 /* The pages of a huge page are one range, whichever way they come. */
 static void phyr_test_huge_page(struct kunit *test)
 {
@@ -261,6 +295,7 @@ static struct kunit_case phyr_test_cases[] = {
 	KUNIT_CASE(phyr_test_errors),
 	KUNIT_CASE(phyr_test_providers),
 	KUNIT_CASE(phyr_test_pages),
+	KUNIT_CASE(phyr_test_page_arrays),
 	KUNIT_CASE(phyr_test_huge_page),
 	KUNIT_CASE(phyr_test_atomic),
 	KUNIT_CASE(phyr_test_many),
