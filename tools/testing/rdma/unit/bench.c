@@ -45,6 +45,29 @@ static void seek(const struct phyr_list *list, u64 nr)
 	}
 }
 
+/* The same of single pages, in arrays of them. */
+static void fill_pages(struct phyr_list *list, u64 nr, u64 stride)
+{
+	struct page *pages[64];
+
+	for (u64 i = 0; i < nr; i += ARRAY_SIZE(pages)) {
+		for (u64 k = 0; k < ARRAY_SIZE(pages); k++)
+			pages[k] = pfn_to_page((i + k) * stride);
+		if (phyr_list_append_pages(list, pages, ARRAY_SIZE(pages), GFP_KERNEL))
+			abort();
+	}
+}
+
+static void walk_pages(const struct phyr_list *list)
+{
+	struct page *pages[64];
+	struct phyr_cursor cur;
+
+	phyr_seek(&cur, list, 0, U64_MAX);
+	while (phyr_next_pages(&cur, pages, ARRAY_SIZE(pages)) || phyr_next(&cur))
+		;
+}
+
 int main(int argc, char **argv)
 {
 	u64 nr, pages, stride;
@@ -60,5 +83,10 @@ int main(int argc, char **argv)
 	fill(&list, nr, pages, stride);
 	seek(&list, nr);
 	phyr_list_destroy(&list);
+	if (pages == 1) {
+		fill_pages(&list, nr, stride);
+		walk_pages(&list);
+		phyr_list_destroy(&list);
+	}
 	return 0;
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Instructions per call of the list's functions, and of all they call, on
-# average over a list and as many lookups in it. Argument: the bench program.
+# average over a list and as many lookups in it; of those that take arrays of
+# pages, per page. Argument: the bench program.
 
 set -eu
 bench=$1
@@ -20,11 +21,19 @@ count() {
 row() {
 	name=$1
 	shift
-	printf '%-32s %8s %8s %8s\n' "$name" "$(count phyr_list_append "$@")" \
-		"$(count phyr_seek "$@")" "$(count phyr_next "$@")"
+	printf '%-28s' "$name"
+	for function in append seek next append_pages next_pages; do
+		case $function in
+		append*) function=phyr_list_$function ;;
+		*) function=phyr_$function ;;
+		esac
+		printf ' %12s' "$(count $function "$@")"
+	done
+	echo
 }
 
-printf '%-32s %8s %8s %8s\n' 'list (instructions per call)' append seek next
+printf '%-28s %12s %12s %12s %12s %12s\n' 'instructions per call, page' \
+	append seek next append_pages next_pages
 row '64 Ki scattered pages' 65536 1 2
 row '512 scattered pages' 512 1 2
 row '64 Ki ranges of 512 pages' 65536 512 1024
