@@ -489,8 +489,8 @@ phyr_search(const void *array, unsigned int nr, u64 start, u64 page,
 }
 
 /* The leaf that holds @page, and the position of its first page in @first. */
-static const struct phyr_leaf *phyr_find_leaf(const struct phyr_list *list,
-					      u64 page, u64 *first)
+static __always_inline const struct phyr_leaf *
+phyr_find_leaf(const struct phyr_list *list, u64 page, u64 *first)
 {
 	void *place = list->root;
 
@@ -505,6 +505,38 @@ static const struct phyr_leaf *phyr_find_leaf(const struct phyr_list *list,
 	}
 	return place;
 }
+
+/**
+ * phyr_at - what is at a byte of a list
+ * @list: list to look into
+ * @offset: in bytes from the start of the list
+ *
+ * For one look, or for few: no cursor has to be set up, but each look takes
+ * time logarithmic in the number of ranges.
+ * Context: any; the list must not change meanwhile.
+ *
+ * Return: the rest of the range that has the byte, from the byte on; empty
+ * where the list ends before it.
+ */
+struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
+{
+	u64 page = offset >> PAGE_SHIFT, first, skip;
+	const struct phyr_leaf *leaf;
+	unsigned int i;
+
+	if (page >= list->nr_pages)
+		return (struct phys_vec) {};
+
+	leaf = phyr_find_leaf(list, page, &first);
+	i = phyr_search(leaf->word, leaf->nr, 0, page - first, phyr_word_first);
+	first += phyr_word_position(leaf->word[i]);
+	skip = offset - (first << PAGE_SHIFT);
+	return (struct phys_vec) {
+		.paddr = PFN_PHYS(phyr_word_pfn(leaf->word[i])) + skip,
+		.len = (phyr_leaf_range_pages(leaf, i) << PAGE_SHIFT) - skip,
+	};
+}
+EXPORT_SYMBOL_GPL(phyr_at);
 
 /**
  * phyr_seek - put a cursor before the first piece of a byte window

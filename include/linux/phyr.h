@@ -67,6 +67,7 @@ int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 		     struct p2pdma_provider *provider, gfp_t gfp);
 int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 			   size_t nr, gfp_t gfp);
+struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);
 bool phyr_next(struct phyr_cursor *cur);

@@ -20,6 +20,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/err.h>
 #include <linux/export.h>
+#include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/phyr_dma.h>
 #include <linux/scatterlist.h>
@@ -82,14 +83,16 @@ static int phyr_dma_map_ranges(struct phyr_dma *dma,
 			       enum dma_data_direction dir, unsigned long attrs)
 {
 	struct phyr_cursor cur;
+	u64 mapped = 0;
 	int ret = 0;
 
 	phyr_list_init(&dma->ranges);
 	phyr_seek(&cur, list, 0, U64_MAX);
-	while (phyr_next(&cur)) {
+	while (!ret && phyr_next(&cur)) {
 		struct phys_vec vec = { .len = cur.vec.len };
 		dma_addr_t addr;
 
+		cond_resched();
 		addr = dma_map_phys(dma->dev, cur.vec.paddr, cur.vec.len, dir,
 				    attrs);
 		if (dma_mapping_error(dma->dev, addr)) {
@@ -98,14 +101,13 @@ static int phyr_dma_map_ranges(struct phyr_dma *dma,
 		}
 		vec.paddr = addr;
 		ret = phyr_list_append(&dma->ranges, vec, NULL, GFP_KERNEL);
-		if (ret) {
+		if (ret)
 			dma_unmap_phys(dma->dev, addr, cur.vec.len, dir, attrs);
-			break;
-		}
+		else
+			mapped += cur.vec.len >> PAGE_SHIFT;
 	}
 	if (ret)
-		phyr_dma_unmap_ranges(dma, list, dma->ranges.nr_pages, dir,
-				      attrs);
+		phyr_dma_unmap_ranges(dma, list, mapped, dir, attrs);
 	return ret;
 }
 
@@ -121,9 +123,11 @@ static int phyr_dma_map_direct(struct phyr_dma *dma,
 
 	phyr_seek(&cur, list, 0, U64_MAX);
 	while (phyr_next(&cur)) {
-		dma_addr_t addr = dma_map_phys(dma->dev, cur.vec.paddr,
-					       cur.vec.len, dir, attrs);
+		dma_addr_t addr;
 
+		cond_resched();
+		addr = dma_map_phys(dma->dev, cur.vec.paddr, cur.vec.len, dir,
+				    attrs);
 		if (dma_mapping_error(dma->dev, addr))
 			return -EIO;
 	}
@@ -137,7 +141,8 @@ static int phyr_dma_map_direct(struct phyr_dma *dma,
  */
 static bool phyr_dma_is_direct(struct device *dev, unsigned long attrs)
 {
-	return (attrs & DMA_ATTR_REQUIRE_COHERENT) && !dma_need_unmap(dev);
+	return (attrs & DMA_ATTR_REQUIRE_COHERENT) && !use_dma_iommu(dev) &&
+	       !dma_need_unmap(dev);
 }
 
 /*
@@ -146,7 +151,7 @@ static bool phyr_dma_is_direct(struct device *dev, unsigned long attrs)
  */
 static bool phyr_dma_can_link(struct device *dev)
 {
-	return dma_get_merge_boundary(dev) < PAGE_SIZE;
+	return use_dma_iommu(dev) && dma_get_merge_boundary(dev) < PAGE_SIZE;
 }
 
 /**
@@ -164,8 +169,9 @@ static bool phyr_dma_can_link(struct device *dev)
  * Return: 0, or with nothing mapped
  * -EINVAL for an empty list,
  * -EOPNOTSUPP where the list or the attributes cannot be had for the device,
- * -EIO where the device cannot reach the memory, or
- * -ENOMEM.
+ * -EIO where the device cannot reach the memory,
+ * -EOVERFLOW where a DMA address does not fit the list of them (2^40 pages), or
+ * -ENOMEM, also for IOVA.
  */
 int phyr_dma_map(struct device *dev, struct phyr_dma *dma,
 		 const struct phyr_list *list, enum dma_data_direction dir,
@@ -176,16 +182,20 @@ int phyr_dma_map(struct device *dev, struct phyr_dma *dma,
 
 	if (!list->nr_pages)
 		return -EINVAL;
+	if (WARN_ON_ONCE(!dev->dma_mask))
+		return -EIO;
 	if (!dev_is_dma_coherent(dev) && (attrs & DMA_ATTR_REQUIRE_COHERENT))
 		return -EOPNOTSUPP;
 
 	dma->dev = dev;
 	phyr_seek(&cur, list, 0, PAGE_SIZE);
 	phyr_next(&cur);
-	if (phyr_dma_can_link(dev) &&
-	    dma_iova_try_alloc(dev, &dma->state, cur.vec.paddr,
-			       list->nr_pages << PAGE_SHIFT)) {
-		ret = phyr_dma_link(dma, list, dir, attrs);
+	if (phyr_dma_can_link(dev)) {
+		if (!dma_iova_try_alloc(dev, &dma->state, cur.vec.paddr,
+					list->nr_pages << PAGE_SHIFT))
+			ret = -ENOMEM;
+		else
+			ret = phyr_dma_link(dma, list, dir, attrs);
 		dma->mode = PHYR_DMA_LINEAR;
 	} else if (phyr_dma_is_direct(dev, attrs)) {
 		ret = phyr_dma_map_direct(dma, list, dir, attrs);
@@ -243,7 +253,8 @@ EXPORT_SYMBOL_GPL(phyr_dma_unmap);
  * Context: may sleep.
  *
  * Return: 0, or with nothing taken
- * -EINVAL where the scatterlist is shorter or not page granular, or -ENOMEM.
+ * -EINVAL where the scatterlist is shorter or not page granular, -EOVERFLOW
+ * where a DMA address does not fit the list of them (2^40 pages), or -ENOMEM.
  */
 int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,
 		      u64 offset, u64 length)
@@ -267,6 +278,8 @@ int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,
 				break;
 		}
 		pos += sg_dma_len(sg);
+		if (pos >= end)
+			break;
 	}
 	if (!ret && dma->ranges.nr_pages << PAGE_SHIFT != length)
 		ret = -EINVAL;

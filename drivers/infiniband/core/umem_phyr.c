@@ -21,6 +21,7 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <rdma/ib_umem_odp.h>
 #include <rdma/ib_umem_phyr.h>
@@ -33,6 +34,9 @@
 
 /* Single pages that are unpinned by one call, from an array on the stack. */
 #define UMEM_UNPIN_BATCH	32
+
+/* Pages of a range that are unpinned between two chances to reschedule. */
+#define UMEM_UNPIN_RUN	(SZ_16M >> PAGE_SHIFT)
 
 /* Add pinned pages to the list. Unpins those that do not make it there. */
 static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
@@ -109,8 +113,9 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
 	unsigned long left = vec.len >> PAGE_SHIFT, nr;
 
 	for (; left; left -= nr, pfn += nr) {
-		nr = ib_umem_page_run(pfn, left);
+		nr = ib_umem_page_run(pfn, min(left, UMEM_UNPIN_RUN));
 		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), nr, dirty);
+		cond_resched();
 	}
 }
 
@@ -182,12 +187,9 @@ void ib_umem_unmap_dma(struct ib_umem *umem)
  */
 struct page *ib_umem_page(const struct ib_umem *umem, u64 offset)
 {
-	struct phyr_cursor cur;
+	struct phys_vec vec = phyr_at(&umem->phyr, offset);
 
-	phyr_seek(&cur, &umem->phyr, offset, 1);
-	if (!phyr_next(&cur) || cur.provider)
-		return NULL;
-	return phys_to_page(cur.vec.paddr);
+	return vec.len ? phys_to_page(vec.paddr) : NULL;
 }
 EXPORT_SYMBOL_GPL(ib_umem_page);
 

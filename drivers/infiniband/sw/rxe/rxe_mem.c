@@ -2,8 +2,8 @@
 /*
  * CPU access to the memory of an MR.
  *
- * struct rxe_mem is the one place that turns (MR, iova, length) into CPU
- * addresses; copy, atomics and flush are loops over its pieces. The kinds of
+ * rxe_mr_span() is the one place that turns (MR, iova, length) into CPU
+ * addresses; copy, atomics and flush are loops over what it gives. The kinds of
  * MR differ in where the addresses come from:
  *
  *  - a DMA MR's iova is a kernel address,
@@ -12,105 +12,62 @@
  *  - a user MR has the physical ranges of its umem, which are in the kernel's
  *    direct map, for rxe is not built with highmem.
  *
- * A walk lasts as long as the MR: the caller holds a reference to it, and the
- * pages stay pinned until the last one is gone, so there is no lock here and
- * nothing to undo at the end. ODP MRs take their own way, see rxe_odp.c.
+ * The addresses last as long as the MR: the caller holds a reference to it, and
+ * the pages stay pinned until the last one is gone, so there is no lock here
+ * and nothing to undo. ODP MRs take their own way, see rxe_odp.c.
  */
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
 
 #include "rxe.h"
 #include "rxe_loc.h"
-#include "rxe_mem.h"
 
-/* The next piece of a fast registration MR, none where its table has a hole. */
-static bool rxe_mem_next_fast(struct rxe_mem *mem)
+/* Memory of an MR that the CPU sees in one piece. */
+struct rxe_span {
+	void	*va;
+	size_t	len;
+};
+
+static struct rxe_span rxe_fast_mr_span(struct rxe_mr *mr, u64 iova)
 {
-	struct rxe_mr *mr = mem->mr;
 	size_t unit = min(mr_page_size(mr), PAGE_SIZE);
 	u64 start = mr->ibmr.iova & mr->page_mask;
-	u64 index = (mem->iova - start) >> ilog2(unit);
-	size_t offset = mem->iova & (unit - 1);
+	u64 index = (iova - start) >> ilog2(unit);
+	size_t offset = iova & (unit - 1);
 	struct rxe_mr_page *info;
 
-	if (index >= mr->nbuf)
-		return false;
+	if (index >= mr->nbuf || !mr->page_info[index].page)
+		return (struct rxe_span) {};
 	info = &mr->page_info[index];
-	if (!info->page)
-		return false;
-	mem->va = page_address(info->page) + info->offset + offset;
-	mem->len = min(mem->left, unit - offset);
-	return true;
+	return (struct rxe_span) {
+		.va = page_address(info->page) + info->offset + offset,
+		.len = unit - offset,
+	};
 }
 
-static bool rxe_mem_next_user(struct rxe_mem *mem)
+static struct rxe_span rxe_user_mr_span(struct rxe_mr *mr, u64 iova)
 {
-	if (!phyr_next(&mem->cur))
-		return false;
-	mem->va = phys_to_virt(mem->cur.vec.paddr);
-	mem->len = mem->cur.vec.len;
-	return true;
+	u64 offset = iova - mr->ibmr.iova + ib_umem_offset(mr->umem);
+	struct phys_vec vec = phyr_at(&mr->umem->phyr, offset);
+
+	return (struct rxe_span) { phys_to_virt(vec.paddr), vec.len };
 }
 
-/**
- * rxe_mem_seek - begin a walk over a range of an MR
- * @mem: walk to begin
- * @mr: MR with a reference held, not one with ODP
- * @iova: where the range starts
- * @length: bytes in the range
- *
- * The pieces come from rxe_mem_next(). @mem->left tells at any time how many
- * bytes have not come yet; some are left at the end where the MR has no memory
- * for them.
- *
- * Return: 0, or -EINVAL where the range is not in the MR.
+/*
+ * The first piece of a range of an MR, a range that mr_check_range() let pass.
+ * Empty where the MR has no memory: a table with a hole.
  */
-int rxe_mem_seek(struct rxe_mem *mem, struct rxe_mr *mr, u64 iova,
-		 size_t length)
+static __always_inline struct rxe_span rxe_mr_span(struct rxe_mr *mr, u64 iova,
+						   size_t length)
 {
-	int err = mr_check_range(mr, iova, length);
+	struct rxe_span span = { ib_virt_dma_to_ptr(iova), length };
 
-	if (unlikely(err))
-		return err;
-
-	mem->mr = mr;
-	mem->iova = iova;
-	mem->left = length;
 	if (mr->ibmr.type == IB_MR_TYPE_USER)
-		phyr_seek(&mem->cur, &mr->umem->phyr,
-			  iova - mr->ibmr.iova + ib_umem_offset(mr->umem),
-			  length);
-	return 0;
-}
-
-/**
- * rxe_mem_next - go to the next piece of the range
- * @mem: walk that rxe_mem_seek() has begun
- *
- * Return: whether there is one, at @mem->va.
- */
-bool rxe_mem_next(struct rxe_mem *mem)
-{
-	if (!mem->left)
-		return false;
-
-	switch (mem->mr->ibmr.type) {
-	case IB_MR_TYPE_USER:
-		if (!rxe_mem_next_user(mem))
-			return false;
-		break;
-	case IB_MR_TYPE_MEM_REG:
-		if (!rxe_mem_next_fast(mem))
-			return false;
-		break;
-	default:
-		mem->va = ib_virt_dma_to_ptr(mem->iova);
-		mem->len = mem->left;
-		break;
-	}
-	mem->iova += mem->len;
-	mem->left -= mem->len;
-	return true;
+		span = rxe_user_mr_span(mr, iova);
+	else if (mr->ibmr.type == IB_MR_TYPE_MEM_REG)
+		span = rxe_fast_mr_span(mr, iova);
+	span.len = min(span.len, length);
+	return span;
 }
 
 /**
@@ -129,36 +86,41 @@ bool rxe_mem_next(struct rxe_mem *mem)
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		enum rxe_mr_copy_dir dir)
 {
-	struct rxe_mem mem;
 	int err;
 
 	if (length == 0)
 		return 0;
 	if (WARN_ON(!mr))
 		return -EINVAL;
-	if (is_odp_mr(mr)) {
-		err = mr_check_range(mr, iova, length);
-		return err ?: rxe_odp_mr_copy(mr, iova, addr, length, dir);
-	}
 
-	err = rxe_mem_seek(&mem, mr, iova, length);
+	err = mr_check_range(mr, iova, length);
 	if (unlikely(err))
 		return err;
-	while (rxe_mem_next(&mem)) {
+	if (is_odp_mr(mr))
+		return rxe_odp_mr_copy(mr, iova, addr, length, dir);
+
+	do {
+		struct rxe_span span = rxe_mr_span(mr, iova, length);
+
+		if (unlikely(!span.len))
+			return -EFAULT;
 		if (dir == RXE_TO_MR_OBJ)
-			memcpy(mem.va, addr, mem.len);
+			memcpy(span.va, addr, span.len);
 		else
-			memcpy(addr, mem.va, mem.len);
-		addr += mem.len;
-	}
-	return mem.left ? -EFAULT : 0;
+			memcpy(addr, span.va, span.len);
+		addr += span.len;
+		iova += span.len;
+		length -= span.len;
+	} while (length);
+
+	return 0;
 }
 
 /**
  * rxe_flush_pmem_iova - make a range of an MR persistent
  * @mr: MR with a reference held, registered for persistent flush
  * @start: where in the MR
- * @length: bytes to flush, of any size
+ * @length: bytes to flush; of any size, but for an ODP MR
  *
  * Context: may sleep for an ODP MR.
  *
@@ -167,7 +129,6 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
  */
 int rxe_flush_pmem_iova(struct rxe_mr *mr, u64 start, size_t length)
 {
-	struct rxe_mem mem;
 	int err;
 
 	/* mr must be valid even if length is zero */
@@ -180,33 +141,42 @@ int rxe_flush_pmem_iova(struct rxe_mr *mr, u64 start, size_t length)
 	if (is_odp_mr(mr))
 		return rxe_odp_flush_pmem_iova(mr, start, length);
 
-	err = rxe_mem_seek(&mem, mr, start, length);
+	err = mr_check_range(mr, start, length);
 	if (err)
 		return err;
-	while (rxe_mem_next(&mem))
-		arch_wb_cache_pmem(mem.va, mem.len);
-	return mem.left ? -EFAULT : 0;
+	while (length) {
+		struct rxe_span span = rxe_mr_span(mr, start, length);
+
+		if (!span.len)
+			return -EFAULT;
+		arch_wb_cache_pmem(span.va, span.len);
+		start += span.len;
+		length -= span.len;
+	}
+	return 0;
 }
 
 /* Guarantee atomicity of atomic operations at the machine level. */
 DEFINE_SPINLOCK(atomic_ops_lock);
 
 /* The 8 bytes that an atomic operation works on, aligned: one piece always. */
-static enum resp_states rxe_mem_atomic_va(struct rxe_mr *mr, u64 iova, u64 **va)
+static enum resp_states rxe_mr_atomic_va(struct rxe_mr *mr, u64 iova, u64 **va)
 {
-	struct rxe_mem mem;
+	struct rxe_span span = {};
 
 	/* See IBA oA19-28 */
-	if (rxe_mem_seek(&mem, mr, iova, sizeof(**va)) || !rxe_mem_next(&mem)) {
+	if (!mr_check_range(mr, iova, sizeof(**va)))
+		span = rxe_mr_span(mr, iova, sizeof(**va));
+	if (!span.len) {
 		rxe_dbg_mr(mr, "iova out of range\n");
 		return RESPST_ERR_RKEY_VIOLATION;
 	}
 	/* See IBA A19.4.2 */
-	if (!IS_ALIGNED((uintptr_t)mem.va, sizeof(**va))) {
+	if (!IS_ALIGNED((uintptr_t)span.va, sizeof(**va))) {
 		rxe_dbg_mr(mr, "iova not aligned\n");
 		return RESPST_ERR_MISALIGNED_ATOMIC;
 	}
-	*va = mem.va;
+	*va = span.va;
 	return RESPST_NONE;
 }
 
@@ -231,7 +201,7 @@ enum resp_states rxe_mr_do_atomic_op(struct rxe_mr *mr, u64 iova, int opcode,
 		rxe_dbg_mr(mr, "mr not in valid state\n");
 		return RESPST_ERR_RKEY_VIOLATION;
 	}
-	state = rxe_mem_atomic_va(mr, iova, &va);
+	state = rxe_mr_atomic_va(mr, iova, &va);
 	if (state != RESPST_NONE)
 		return state;
 
@@ -259,7 +229,7 @@ enum resp_states rxe_mr_do_atomic_write(struct rxe_mr *mr, u64 iova, u64 value)
 	enum resp_states state;
 	u64 *va;
 
-	state = rxe_mem_atomic_va(mr, iova, &va);
+	state = rxe_mr_atomic_va(mr, iova, &va);
 	if (state != RESPST_NONE)
 		return state;
 
