@@ -30,8 +30,8 @@ def run_suite(name, flavour, args):
     result = report.Report(name, flavour)
     try:
         module = suites.load(name)
-        with ui.step(f"Suite {name}", quiet=False):
-            module.run(result, **({"accept": True} if args.accept else {}))
+        ui.say(f"Suite {name} ...")
+        module.run(result, **({"accept": True} if args.accept else {}))
     except ui.LabError as e:
         why = "\n".join([e.what, *([str(e.todo)] if e.todo else []), *e.tail])
         result.fail("suite", why, e.log)

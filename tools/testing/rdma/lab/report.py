@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a suite reports to: the outcome of each test, and the VM to run it in."""
 
+import os
 import sys
 import time
 
@@ -69,6 +70,7 @@ class Report:
         the debug kernel, memory is searched for leaks when ARGV has ended.
         """
         import vm
+        argv = [os.fspath(word) for word in argv]
         if self.kernel == "debug":
             argv = ["sh", "-c", LEAK_SCAN, "leaks", *argv]
         result = vm.run(argv, kernel=self.kernel, name=name, **more)

@@ -6,6 +6,7 @@ import shutil
 
 import ktap
 import paths
+import ui
 import userspace
 
 HELP = "rdma-core's own suite in the VM, each test against its expected outcome"
@@ -50,15 +51,24 @@ def run(report, accept=False):
     core = userspace.ensure_rdma_core()
     tests = copy_tests()
     env = {**os.environb, b"PYTHONPATH": os.fsencode(core / "python")}
-    result = report.vm("pyverbs", ["/usr/bin/python3", "-B", FOLDER / "outcomes.py",
-                                   tests / "run_tests.py", "--dev", "rxe0"], env=env)
     log = paths.log(f"check/pyverbs-{report.kernel}.log")
-    log.write_bytes(result.stderr + b"\n" + result.stdout)
-    results = ktap.parse(result.stdout.decode(errors="replace"))
+    expected = read_expected()
+
+    def so_far():
+        return log.read_bytes().count(b"ok "), len(expected) or None, "tests"
+
+    # unittest talks in half lines: not into the same file
+    with open(log, "wb") as out, open(f"{log}.stderr", "wb") as err, \
+            ui.step("Running rdma-core's tests", watch=so_far):
+        report.vm("pyverbs", ["/usr/bin/python3", "-B", FOLDER / "outcomes.py",
+                              tests / "run_tests.py", "--dev", "rxe0"],
+                  env=env, stdout=out.fileno(), stderr=err.fileno())
+    results = ktap.parse(log.read_text(errors="replace"))
     seen = {r.name: r for r in results}
     if accept and "report" not in seen:
         write_expected({name: r.status for name, r in seen.items()})
-    compare(report, read_expected(), seen, log)
+        expected = read_expected()
+    compare(report, expected, seen, log)
 
 
 def compare(report, expected, seen, log):
