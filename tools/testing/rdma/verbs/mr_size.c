@@ -293,13 +293,15 @@ static enum ktap_result run_big_test(const void *arg)
 {
 	const struct big_test *t = arg;
 	struct big b;
-	int err = big_map(&b, t);
+	int err;
 
+	/* It complains loudly of the size of its page table, too. */
+	if (t->len > GIB && stock_kernel())
+		return ktap_skip("the stock kernel stops at 1 GiB");
+	err = big_map(&b, t);
 	if (!err)
 		err = run_big(t, &b);
 	big_destroy(&b);
-	if (err == -ENOMEM && t->len > GIB && stock_kernel())
-		return ktap_skip("the stock kernel stops at 1 GiB");
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 

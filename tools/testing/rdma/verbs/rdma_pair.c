@@ -262,10 +262,17 @@ int rdma_connect(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
 	return err;
 }
 
-int rdma_reconnect(struct rdma_conn *c)
+static void drain(struct rdma_end *end)
+{
+	struct ibv_wc wc;
+
+	while (ibv_poll_cq(end->cq, 1, &wc) > 0)
+		;
+}
+
+static int reset_and_bring_up(struct rdma_conn *c)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
-	struct ibv_wc wc;
 	int err;
 
 	err = -ibv_modify_qp(c->a.qp, &attr, IBV_QP_STATE);
@@ -273,11 +280,23 @@ int rdma_reconnect(struct rdma_conn *c)
 		err = -ibv_modify_qp(c->b.qp, &attr, IBV_QP_STATE);
 	if (err)
 		return err;
-	while (ibv_poll_cq(c->a.cq, 1, &wc) > 0)
-		;
-	while (ibv_poll_cq(c->b.cq, 1, &wc) > 0)
-		;
+	drain(&c->a);
+	drain(&c->b);
 	return bring_up(c);
+}
+
+/*
+ * The requester hears of an error before the responder has finished with it,
+ * and rxe may then put a queue pair that was just reset into the error state.
+ */
+int rdma_reconnect(struct rdma_conn *c)
+{
+	int err, tries = 10;
+
+	do {
+		err = reset_and_bring_up(c);
+	} while (err == -EINVAL && tries--);
+	return err;
 }
 
 void rdma_disconnect(struct rdma_conn *c)

@@ -39,7 +39,7 @@ def run(report):
     log = paths.log(f"check/verbs-{report.kernel}.log")
     env = {**os.environb, b"RDMA_LAB_KERNEL": report.kernel.encode()}
     with open(log, "wb") as out:
-        report.vm("verbs", ["sh", "-c", SCRIPT, "verbs", folder, *names], env=env,
+        report.vm("verbs", ["sh", "-c", SCRIPT, "verbs", str(folder), *names], env=env,
                   stdout=out.fileno(), stderr=out.fileno())
     text = log.read_text(errors="replace")
     parts = END.split(text)
