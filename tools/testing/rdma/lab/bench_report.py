@@ -32,6 +32,7 @@ class Row(NamedTuple):
     value: float            # what the goal is about
     goal: str               # in words, "" for none
     met: bool               # None where there is no goal
+    spread: tuple = None    # within which half of the ratios lie
 
 
 def programs():
@@ -67,9 +68,10 @@ def run(argv, flavour, title, total, name, **more):
         return sum(line[:1] in ("{", "=") for line in text.splitlines()), total
 
     vm.prepare(flavour)
-    with open(path, "wb") as out, ui.step(title, quiet=False, watch=count):
+    with open(path, "wb") as out, ui.step(title, quiet=False, watch=count) as step:
         result = vm.run(argv, kernel=flavour, name=f"bench-{name}-{flavour}", cwd=FOLDER,
                         stdout=out.fileno(), **more)
+        step.progress(*count())
     if result.status or result.panic:
         told = (result.panic or result.stderr.decode(errors="replace")).splitlines()
         raise ui.LabError(f"{os.path.basename(argv[0])} on {flavour} gave exit status "
@@ -90,19 +92,22 @@ def number(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def show(rows, ratio="phyr/stock"):
-    """The table of ROWS; the columns of floors only where there is one."""
+def _cells(row, floors, spreads):
+    cells = [row.what, number(row.stock), number(row.phyr), f"{row.ratio:.3f}"]
+    if floors:
+        cells += [number(row.floor), f"{row.phyr / row.floor:.3f}" if row.floor else "-"]
+    if spreads:
+        cells.append("{:.3f} to {:.3f}".format(*row.spread))
+    return [*cells, row.goal, "" if row.met is None else "met" if row.met else "NOT MET"]
+
+
+def show(rows):
+    """The table of ROWS; columns that none of them fills are left out."""
     floors = any(row.floor is not None for row in rows)
-    head = ["", "stock", "phyr", ratio, *(["floor", "phyr/floor"] if floors else []),
-            "goal", ""]
-    lines = []
-    for row in rows:
-        line = [row.what, number(row.stock), number(row.phyr), f"{row.ratio:.3f}"]
-        if floors:
-            line += [number(row.floor), f"{row.phyr / row.floor:.3f}" if row.floor else "-"]
-        verdict = "" if row.met is None else "met" if row.met else "NOT MET"
-        lines.append([*line, row.goal, verdict])
-    ui.table(head, lines)
+    spreads = any(row.spread for row in rows)
+    head = ["", "stock", "phyr", "phyr/stock", *(["floor", "phyr/floor"] if floors else []),
+            *(["spread"] if spreads else []), "goal", ""]
+    ui.table(head, [_cells(row, floors, spreads) for row in rows])
 
 
 def save(name, rows, raw, about):

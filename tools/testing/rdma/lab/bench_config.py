@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The files in bench/perftest-configs/: one run of perftest each.
+
+    program = ib_write_bw       which of perftest's programs
+    memory = small              registered memory: small or huge pages
+    sizes = 1 4K 1M             bytes of a message
+    options = -q 2              more for the program (may be left out)
+"""
+
+import configparser
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import bench_report
+import paths
+import perftest
+import ui
+import userspace
+
+FOLDER = bench_report.SOURCE / "perftest-configs"
+KEYS = {"program", "memory", "sizes", "options"}
+MEMORY = {"small": (), "huge": ("--use_hugepages",)}
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+
+# Messages in a measurement, within these: enough to fill BYTES
+BYTES = 8 << 20
+FEWEST, MOST = 8, 2000
+
+
+class Config(NamedTuple):
+    name: str
+    program: str
+    memory: str
+    sizes: tuple
+    options: tuple
+
+    def tests(self, *more):
+        """A perftest.Test for each size."""
+        return [perftest.Test(self.program, size, min(max(BYTES // size, FEWEST), MOST),
+                              (*MEMORY[self.memory], *self.options, *more))
+                for size in self.sizes]
+
+
+def names():
+    return sorted(path.stem for path in FOLDER.glob("*.conf"))
+
+
+def _bytes(word):
+    match = re.fullmatch(r"(\d+)([KM]?)", word)
+    return int(match[1]) * UNITS[match[2]] if match else 0
+
+
+def _complaint(values):
+    """What is wrong with VALUES, or nothing."""
+    if unknown := set(values) - KEYS:
+        return f"there is no key '{min(unknown)}', only " + ", ".join(sorted(KEYS))
+    if missing := KEYS - set(values) - {"options"}:
+        return f"the key '{min(missing)}' is missing"
+    if values["program"] not in userspace.PROGRAMS:
+        return f"no program '{values['program']}', only " + ", ".join(userspace.PROGRAMS)
+    if values["memory"] not in MEMORY:
+        return f"no memory '{values['memory']}', only " + ", ".join(MEMORY)
+    if not values["sizes"].split() or not all(map(_bytes, values["sizes"].split())):
+        return "'sizes' are bytes, or K or M of them: 1 4K 1M"
+    return ""
+
+
+def read(name):
+    """The Config in file NAME, or of that name in the folder."""
+    path = Path(name) if "/" in name else FOLDER / f"{name.removesuffix('.conf')}.conf"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string("[config]\n" + path.read_text(encoding="utf-8"), str(path))
+        values = dict(parser["config"])
+    except OSError as e:
+        raise ui.LabError(f"{paths.show(path)}: {e.strerror}",
+                          "There are: " + ", ".join(names())) from e
+    except configparser.Error as e:
+        raise ui.LabError(f"{paths.show(path)} is not made of lines like key = value: {e}") from e
+    if complaint := _complaint(values):
+        raise ui.LabError(f"{paths.show(path)}: {complaint}")
+    return Config(path.stem, values["program"], values["memory"],
+                  tuple(map(_bytes, values["sizes"].split())),
+                  tuple(values.get("options", "").split()))
