@@ -156,15 +156,23 @@ unsigned int twin_append_failing(struct twin *t, u64 pfn, u64 nr,
 	return failures;
 }
 
-/* The piece at @offset, up to @left bytes of it, must be @cur's. */
-static void check_piece(const struct model *m, const struct phyr_cursor *cur,
+/*
+ * The piece at @offset, up to @left bytes of it, must be @cur's, and the whole
+ * rest of it what one look at the offset gives.
+ */
+static void check_piece(const struct twin *t, const struct phyr_cursor *cur,
 			u64 offset, u64 left)
 {
+	const struct model *m = &t->model;
 	const struct piece *p = &m->piece[model_find(m, offset >> PAGE_SHIFT)];
 	u64 skip = offset - (p->first << PAGE_SHIFT);
-	u64 len = min((p->nr << PAGE_SHIFT) - skip, left);
+	u64 rest = (p->nr << PAGE_SHIFT) - skip, len = min(rest, left);
 	u64 paddr = (p->pfn << PAGE_SHIFT) + skip;
+	struct phys_vec at = phyr_at(&t->list, offset);
 
+	check(at.paddr == paddr && at.len == rest,
+	      "byte %#llx is at %#llx+%#zx, expected %#llx+%#llx",
+	      offset, (u64)at.paddr, at.len, paddr, rest);
 	check(cur->vec.paddr == paddr && cur->vec.len == len &&
 	      cur->provider == p->provider,
 	      "byte %#llx is at %#llx+%#zx of %p, expected %#llx+%#llx of %p",
@@ -184,11 +192,13 @@ void twin_check_window(const struct twin *t, u64 offset, u64 length)
 	u64 left = window_left(t, offset, length);
 	struct phyr_cursor cur;
 
+	check(offset >> PAGE_SHIFT < t->model.nr_pages || !phyr_at(&t->list, offset).len,
+	      "something is at byte %#llx, behind the list", offset);
 	memset(&cur, 0x5a, sizeof(cur));
 	phyr_seek(&cur, &t->list, offset, length);
 	while (left) {
 		check(phyr_next(&cur), "no piece at byte %#llx", offset);
-		check_piece(&t->model, &cur, offset, left);
+		check_piece(t, &cur, offset, left);
 		offset += cur.vec.len;
 		left -= cur.vec.len;
 	}
@@ -227,7 +237,7 @@ u64 twin_check_pages(const struct twin *t, u64 offset, u64 length, unsigned int 
 		if (nr)
 			continue;
 		check(phyr_next(&cur), "no piece at byte %#llx", offset);
-		check_piece(&t->model, &cur, offset, left);
+		check_piece(t, &cur, offset, left);
 		offset += cur.vec.len;
 		left -= cur.vec.len;
 	}
