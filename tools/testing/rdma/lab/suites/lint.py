@@ -134,6 +134,7 @@ def texts(report, files):
 
 # FILE_PATH_CHANGES asks for MAINTAINERS, which is not ours to change
 IGNORE = "FILE_PATH_CHANGES"
+KERNEL_ONLY = "PREFER_KERNEL_TYPES,PREFER_DEFINED_ATTRIBUTE_MACRO"
 
 
 def checkpatch(report, source, files, bad):
@@ -149,8 +150,8 @@ def checkpatch(report, source, files, bad):
     report.test("checkpatch.selftest", "CODE_INDENT" in said, said)
     for name in files:
         if name.endswith((".c", ".h")):
-            # Outside the kernel's folders are programs of user space
-            user = [] if name in source.overlay else ["--ignore=" + IGNORE + ",PREFER_KERNEL_TYPES"]
+            # Outside the kernel's folders are programs, which have no kernel headers
+            user = [] if name in source.overlay else [f"--ignore={IGNORE},{KERNEL_ONLY}"]
             check(name, *user, "-f", paths.TOP / name)
     for patch in source.patches:
         check(patch.name, patch)
