@@ -85,8 +85,9 @@ struct pump {
 	bool keep_to;		/* @to outlives the pump */
 	bool broken;		/* the reader of @to went away */
 	bool last;		/* nothing will come but what is there */
-	u64 total;		/* bytes read so far */
+	u64 taken;		/* bytes read so far */
 	u64 limit;		/* the bytes there are, once that is known */
+	u64 given;		/* bytes written so far */
 	size_t start, fill;
 	char buf[65536];
 };

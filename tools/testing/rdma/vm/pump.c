@@ -61,8 +61,8 @@ static void read_some(struct pump *pump)
 	size_t room = sizeof(pump->buf);
 	ssize_t n;
 
-	if (room > pump->limit - pump->total)
-		room = pump->limit - pump->total;
+	if (room > pump->limit - pump->taken)
+		room = pump->limit - pump->taken;
 	if (room) {
 		n = read(pump->from, pump->buf, room);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR) && !pump->last)
@@ -70,7 +70,7 @@ static void read_some(struct pump *pump)
 		if (n > 0) {
 			pump->start = 0;
 			pump->fill = n;
-			pump->total += n;
+			pump->taken += n;
 			return;
 		}
 	}
@@ -88,6 +88,7 @@ static void write_some(struct pump *pump)
 			pump_break(pump);
 		return;
 	}
+	pump->given += n;
 	pump->start += n;
 	pump->fill -= n;
 }

@@ -207,7 +207,7 @@ void serve(const struct job *job, struct program *program)
 		turn(program, children, timeout);
 	root_leave(job);
 	wire_send('X', "%d %llu %llu %llu", status,
-		  (unsigned long long)pumps[OUT].total,
-		  (unsigned long long)pumps[ERR].total,
-		  (unsigned long long)pumps[TTY_OUT].total);
+		  (unsigned long long)pumps[OUT].given,
+		  (unsigned long long)pumps[ERR].given,
+		  (unsigned long long)pumps[TTY_OUT].given);
 }

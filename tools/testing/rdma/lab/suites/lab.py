@@ -16,6 +16,7 @@ import stat
 import struct
 import subprocess
 import termios
+import threading
 import time
 
 import ktap
@@ -39,6 +40,20 @@ def lab(*args, cwd, stdin=b"", env=None, **more):
     done = subprocess.run([LAB, *args], cwd=cwd, input=stdin, env=env, check=False,
                           capture_output=True, timeout=PATIENCE, **more)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def started(argv, **more):
+    """A child that does not outlive the test, even one that hangs."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          **more) as child:
+        clock = threading.Timer(PATIENCE, child.kill)
+        clock.start()
+        try:
+            yield child
+        finally:
+            clock.cancel()
+            child.kill()
 
 
 class Check:
@@ -153,11 +168,9 @@ def closed(check, cwd):
 def flood(check, cwd):
     """The streams do not wait for each other: stdout is left alone until all of stderr came."""
     size = 30_000_000
-    with subprocess.Popen(
-            [LAB, "exec", "--", "sh", "-c",
-             f"yes out | head -c {size} & yes err | head -c {size} >&2; wait"],
-            cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE) as child:
+    with started([LAB, "exec", "--", "sh", "-c",
+                  f"yes out | head -c {size} & yes err | head -c {size} >&2; wait"],
+                 cwd=cwd, stderr=subprocess.PIPE) as child:
         err = child.stderr.read(size)
         out = child.stdout.read()
         err += child.stderr.read()
@@ -167,11 +180,10 @@ def flood(check, cwd):
 
 
 def broken_pipe(check, cwd):
-    with subprocess.Popen([LAB, "exec", "--", "yes"], cwd=cwd, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE) as child:
+    with started([LAB, "exec", "--", "yes"], cwd=cwd) as child:
         text = child.stdout.read(100000)
         child.stdout.close()
-        status = child.wait(PATIENCE)
+        status = child.wait()
     check("stdout arrives while the program runs", text == b"y\n" * 50000, text[:100])
     check("a closed stdout is a SIGPIPE for the program", status == 128 + signal.SIGPIPE,
           f"status {status}")
