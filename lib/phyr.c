@@ -18,7 +18,7 @@
  * All ranges of a leaf have the same provider. A range is therefore cut where
  * its leaf is full in that sense: with 4 KiB pages, after 64 GiB.
  *
- *   inner node   | first page, child | first page, child | ...
+ *   inner node   | first page | first page | ... | -> child | -> child | ...
  *   leaf         provider, pages, -> ranges, -> next leaf
  *   ranges       | position:24 frame:40 | position:24 frame:40 | ...
  *
@@ -63,22 +63,19 @@ struct phyr_leaf {
 	u16			max;
 };
 
+/* A node takes its page at once: few lists have one, and most of those are long. */
+#define PHYR_NODE_MAX	((PAGE_SIZE - sizeof(u64)) / (sizeof(u64) + sizeof(void *)))
+
 /**
- * struct phyr_slot - a child of an inner node
- * @first: position of the child's first page in the list
+ * struct phyr_node - an inner node of the tree
+ * @nr: children in use
+ * @first: position of each child's first page in the list
  * @child: struct phyr_node, or struct phyr_leaf on the lowest level
  */
-struct phyr_slot {
-	u64	first;
-	void	*child;
-};
-
-/* A node takes its page at once: few lists have one, and most of those are long. */
-#define PHYR_NODE_SLOTS	((PAGE_SIZE - sizeof(u64)) / sizeof(struct phyr_slot))
-
 struct phyr_node {
-	unsigned int		nr;
-	struct phyr_slot	slot[PHYR_NODE_SLOTS];
+	unsigned int	nr;
+	u64		first[PHYR_NODE_MAX];
+	void		*child[PHYR_NODE_MAX];
 };
 
 /* Enough for 2^64 pages: every level multiplies by more than 2^7. */
@@ -162,13 +159,14 @@ static void phyr_free_tree(void *root, unsigned int height)
 		return;
 	}
 	for (unsigned int i = 0; i < node->nr; i++)
-		phyr_free_tree(node->slot[i].child, height - 1);
+		phyr_free_tree(node->child[i], height - 1);
 	kfree(node);
 }
 
 static void phyr_node_add(struct phyr_node *node, u64 first, void *child)
 {
-	node->slot[node->nr++] = (struct phyr_slot) { first, child };
+	node->first[node->nr] = first;
+	node->child[node->nr++] = child;
 }
 
 /*
@@ -203,10 +201,10 @@ static int phyr_link_leaf(struct phyr_list *list, struct phyr_leaf *leaf,
 	void *chain;
 
 	/* The right edge of the tree, edge[0] lowest */
-	for (level = height; level--; node = node->slot[node->nr - 1].child)
+	for (level = height; level--; node = node->child[node->nr - 1])
 		edge[level] = node;
 	for (level = 0; level < height; level++)
-		if (edge[level]->nr < PHYR_NODE_SLOTS)
+		if (edge[level]->nr < PHYR_NODE_MAX)
 			break;
 
 	chain = phyr_chain(list, leaf, level, gfp);
@@ -451,36 +449,26 @@ int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 }
 EXPORT_SYMBOL_GPL(phyr_list_append_pages);
 
-static u64 phyr_slot_first(const void *slot, unsigned int i)
-{
-	return ((const struct phyr_slot *)slot)[i].first;
-}
-
-static u64 phyr_word_first(const void *word, unsigned int i)
-{
-	return phyr_word_position(((const u64 *)word)[i]);
-}
-
 /*
- * Which of @nr elements of a node or leaf holds @page. @first gives the first
- * page of each, @start is that of the first one. None is empty, so where all
- * are one page, the first look is right. A guess comes before halving: where
- * all have as many pages as each other, it is right.
+ * Which of @nr elements of a node or leaf holds @page. The words of @first have
+ * in them, above @shift bits of something else, the first page of each element,
+ * of the first one @start. No element is empty, so where all are one page, the
+ * first look is right. A guess comes before halving: where all have as many
+ * pages as each other, it is right.
  */
 static __always_inline unsigned int
-phyr_search(const void *array, unsigned int nr, u64 start, u64 page,
-	    u64 (*first)(const void *array, unsigned int i))
+phyr_search(const u64 *first, unsigned int shift, unsigned int nr, u64 start, u64 page)
 {
 	unsigned int low = 0, high = min(page - start, nr - 1), i;
-	u64 last = first(array, high);
+	u64 last = first[high] >> shift;
 
 	if (page >= last)
 		return high;
 	i = div64_u64((page - start) * high, last - start);
 	for (;;) {
-		if (page < first(array, i))
+		if (page < first[i] >> shift)
 			high = i - 1;
-		else if (page >= first(array, i + 1))
+		else if (page >= first[i + 1] >> shift)
 			low = i + 1;
 		else
 			return i;
@@ -488,22 +476,25 @@ phyr_search(const void *array, unsigned int nr, u64 start, u64 page,
 	}
 }
 
-/* The leaf that holds @page, and the position of its first page in @first. */
+/* The range that holds @page: its leaf, its index in there, its first page. */
 static __always_inline const struct phyr_leaf *
-phyr_find_leaf(const struct phyr_list *list, u64 page, u64 *first)
+phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *first)
 {
+	const struct phyr_leaf *leaf;
 	void *place = list->root;
 
 	*first = 0;
 	for (unsigned int level = list->height; level; level--) {
 		const struct phyr_node *node = place;
-		unsigned int i = phyr_search(node->slot, node->nr, *first,
-					     page, phyr_slot_first);
+		unsigned int i = phyr_search(node->first, 0, node->nr, *first, page);
 
-		*first = node->slot[i].first;
-		place = node->slot[i].child;
+		*first = node->first[i];
+		place = node->child[i];
 	}
-	return place;
+	leaf = place;
+	*index = phyr_search(leaf->word, PHYR_PFN_BITS, leaf->nr, 0, page - *first);
+	*first += phyr_word_position(leaf->word[*index]);
+	return leaf;
 }
 
 /**
@@ -527,9 +518,7 @@ struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
 	if (page >= list->nr_pages)
 		return (struct phys_vec) {};
 
-	leaf = phyr_find_leaf(list, page, &first);
-	i = phyr_search(leaf->word, leaf->nr, 0, page - first, phyr_word_first);
-	first += phyr_word_position(leaf->word[i]);
+	leaf = phyr_find(list, page, &i, &first);
 	skip = offset - (first << PAGE_SHIFT);
 	return (struct phys_vec) {
 		.paddr = PFN_PHYS(phyr_word_pfn(leaf->word[i])) + skip,
@@ -552,18 +541,14 @@ EXPORT_SYMBOL_GPL(phyr_at);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length)
 {
-	u64 total = list->nr_pages << PAGE_SHIFT, page = offset >> PAGE_SHIFT;
-	u64 first;
+	u64 total = list->nr_pages << PAGE_SHIFT, first;
 
 	if (offset >= total) {
 		cur->left = 0;
 		return;
 	}
 	cur->left = min(length, total - offset);
-	cur->leaf = phyr_find_leaf(list, page, &first);
-	cur->index = phyr_search(cur->leaf->word, cur->leaf->nr, 0, page - first,
-				 phyr_word_first);
-	first += phyr_word_position(cur->leaf->word[cur->index]);
+	cur->leaf = phyr_find(list, offset >> PAGE_SHIFT, &cur->index, &first);
 	cur->skip = offset - (first << PAGE_SHIFT);
 }
 EXPORT_SYMBOL_GPL(phyr_seek);

@@ -39,8 +39,10 @@ static void seek(const struct phyr_list *list, u64 nr)
 	struct phyr_cursor cur;
 
 	while (nr--) {
-		phyr_seek(&cur, list, random_below(&random, list->nr_pages << PAGE_SHIFT), 1);
-		if (!phyr_next(&cur))
+		u64 offset = random_below(&random, list->nr_pages << PAGE_SHIFT);
+
+		phyr_seek(&cur, list, offset, 1);
+		if (!phyr_next(&cur) || !phyr_at(list, offset).len)
 			abort();
 	}
 }

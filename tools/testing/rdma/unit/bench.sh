@@ -22,7 +22,7 @@ row() {
 	name=$1
 	shift
 	printf '%-28s' "$name"
-	for function in append seek next append_pages next_pages; do
+	for function in append seek next at append_pages next_pages; do
 		case $function in
 		append*) function=phyr_list_$function ;;
 		*) function=phyr_$function ;;
@@ -32,8 +32,8 @@ row() {
 	echo
 }
 
-printf '%-28s %12s %12s %12s %12s %12s\n' 'instructions per call, page' \
-	append seek next append_pages next_pages
+printf '%-28s %12s %12s %12s %12s %12s %12s\n' 'instructions per call, page' \
+	append seek next at append_pages next_pages
 row '64 Ki scattered pages' 65536 1 2
 row '512 scattered pages' 512 1 2
 row '64 Ki ranges of 512 pages' 65536 512 1024

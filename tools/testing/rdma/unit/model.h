@@ -17,16 +17,12 @@
 #define LEAF_PAGES	min(BIT_ULL(24), SIZE_MAX >> PAGE_SHIFT)
 #define TOP_PFN		BIT_ULL(40)
 
-struct slot {
-	u64 first;
-	void *child;
-};
-
-#define NODE_SLOTS	((PAGE_SIZE - 8) / sizeof(struct slot))
+#define NODE_MAX	((PAGE_SIZE - 8) / (8 + sizeof(void *)))
 
 struct node {
 	unsigned int nr;
-	struct slot slot[NODE_SLOTS];
+	u64 first[NODE_MAX];
+	void *child[NODE_MAX];
 };
 
 /* The kernel's is opaque to the list, too. */

@@ -156,7 +156,7 @@ static void test_leaf_border(void)
 /* One leaf per range, since the providers take turns. */
 static void test_levels(void)
 {
-	u64 leaves = min(3000UL, SZ_64M / PAGE_SIZE), full = NODE_SLOTS;
+	u64 leaves = min(3000UL, SZ_64M / PAGE_SIZE), full = NODE_MAX;
 	unsigned int height = 0;
 	struct twin t;
 
@@ -164,13 +164,13 @@ static void test_levels(void)
 	for (u64 i = 1; i <= leaves; i++) {
 		append(&t, scattered(i), 1 + i % 3, &bar[i & 1]);
 		if (i == (height ? full + 1 : 2)) {
-			full *= height++ ? NODE_SLOTS : 1;
+			full *= height++ ? NODE_MAX : 1;
 			twin_check(&t);
 		}
 		check(t.list.height == height, "%llu leaves in %u levels, expected %u",
 		      i, t.list.height, height);
 	}
-	check(height > 1 || NODE_SLOTS > leaves, "the tree has only %u levels", height);
+	check(height > 1 || NODE_MAX > leaves, "the tree has only %u levels", height);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
