@@ -5,8 +5,9 @@
     phyr    the base with the overlay and the series; the same options
     debug   the source of phyr with every checker on
 
-Each has its own object tree. ensure() is what everybody calls: where nothing
-changed it only compares digests.
+Each has its own source and object tree (the source is hard links, and costs
+little), so that building one never waits for another. ensure() is what
+everybody calls: where nothing changed it only compares digests.
 """
 
 import hashlib
@@ -22,11 +23,11 @@ import sources
 import tree
 import ui
 
-# flavour: (tree, config fragments, disk space that a build needs)
+# flavour: (is it patched, config fragments, disk space that a build needs)
 FLAVOURS = {
-    "phyr": ("phyr", ("base.config", "phyr.config"), 1 * sources.GIB),
-    "stock": ("stock", ("base.config",), 1 * sources.GIB),
-    "debug": ("phyr", ("base.config", "phyr.config", "debug.config"), 3 * sources.GIB),
+    "phyr": (True, ("base.config", "phyr.config"), 1 * sources.GIB),
+    "stock": (False, ("base.config",), 1 * sources.GIB),
+    "debug": (True, ("base.config", "phyr.config", "debug.config"), 3 * sources.GIB),
 }
 LINUX = paths.BUILD / "linux"
 
@@ -72,12 +73,17 @@ def make(source, obj, flavour, *words):
             f"LOCALVERSION=-{flavour}", f"-j{jobs()}", *words]
 
 
-def source_tree(name):
-    """The source of tree NAME (phyr or stock), not yet brought up to date."""
-    base = sources.linux()
-    if name == "stock":
-        return tree.Tree(LINUX / "stock", base)
-    return tree.Tree(LINUX / "phyr", base, paths.PATCHES / "linux", tree.kernel_overlay)
+def source_tree(flavour, patched):
+    """The source of FLAVOUR, not yet brought up to date."""
+    if patched:
+        return tree.Tree(LINUX / flavour, sources.linux(), paths.PATCHES / "linux",
+                         tree.kernel_overlay)
+    return tree.Tree(LINUX / flavour, sources.linux())
+
+
+def lock(name):
+    """Held while folder NAME of build/ changes."""
+    return sources.locked(paths.BUILD / "locks" / name.replace("/", "-"), f"building {name}")
 
 
 def fragments(flavour):
@@ -104,7 +110,7 @@ def _built(flavour, key):
     folder = LINUX / flavour
     state = _load(folder / "built.json")
     kernel = Kernel(flavour, state.get("release", ""), folder / "obj/arch/x86/boot/bzImage",
-                    folder / "mod", folder / "obj", LINUX / FLAVOURS[flavour][0] / "src")
+                    folder / "mod", folder / "obj", folder / "src")
     if state.get("key") == key and kernel.image.exists() and kernel.modules.is_dir():
         return kernel
     return None
@@ -118,13 +124,13 @@ def ensure(flavour="phyr"):
     """The Kernel of FLAVOUR, built if need be."""
     if flavour not in FLAVOURS:
         raise ui.LabError(f"there is no kernel '{flavour}'", "One of: " + ", ".join(FLAVOURS))
-    source = source_tree(FLAVOURS[flavour][0])
+    source = source_tree(flavour, FLAVOURS[flavour][0])
     kernel = _built(flavour, _key(flavour, source))
     if kernel:
         return kernel
     packages.ensure("kernel")
-    with sources.locked(paths.BUILD / "lock", "building"):
-        source = source_tree(FLAVOURS[flavour][0])
+    with lock(f"linux/{flavour}"):
+        source = source_tree(flavour, FLAVOURS[flavour][0])
         key = _key(flavour, source)
         kernel = _built(flavour, key)           # another call may just have built it
         if not kernel:

@@ -35,7 +35,7 @@ def _ensure(folder, groups, source, build, key_more=""):
     if fresh(source())[1]:
         return
     packages.ensure(*groups)
-    with sources.locked(paths.BUILD / "lock", "building"):
+    with kernel.lock(folder.name):
         wanted = source()
         key, done = fresh(wanted)
         if not done:

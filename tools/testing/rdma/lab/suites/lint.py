@@ -54,8 +54,8 @@ def run(report):
     files = tree.repo_files(".")
     scripts(report, files)
     texts(report, files)
-    source = kernel.source_tree("phyr")
-    with sources.locked(paths.BUILD / "lock", "building"):
+    source = kernel.source_tree("lint", patched=True)
+    with kernel.lock("linux/lint"):
         source.update()
         bad = LINT / "selftest"
         bad.mkdir(parents=True, exist_ok=True)
@@ -190,19 +190,21 @@ def build_sparse():
 class _Build:
     """An object tree with every RDMA driver on, to compile single files in."""
 
-    def __init__(self, source, folder, parts, sparse):
+    def __init__(self, source, parts, sparse):
+        folder = source.dir.parent
         self.source, self.obj, self.sparse = source, folder / "obj", sparse
-        self.env = kernel.environment("lint")
+        self.flavour = folder.name
+        self.env = kernel.environment(self.flavour)
         self.log = paths.log("check/lint-build.log")
         sources.need_space(folder, sources.GIB, "the suite lint")
         self.obj.mkdir(parents=True, exist_ok=True)
         with ui.step("Preparing the build of the suite lint"):
-            kernel.configure(source, self.obj, "lint", parts, self.env)
+            kernel.configure(source, self.obj, self.flavour, parts, self.env)
             ui.logged(self.make("modules_prepare"), self.log, "preparing the lint build",
                       env=self.env)
 
     def make(self, *words):
-        return kernel.make(self.source.dir, self.obj, "lint", *words)
+        return kernel.make(self.source.dir, self.obj, self.flavour, *words)
 
     def messages(self, objects, *words):
         """{file: its messages} from compiling OBJECTS with W=1 and sparse."""
@@ -212,7 +214,7 @@ class _Build:
                            line=lines.append, check=False)
         found = {}
         for line in lines:
-            match = re.match(r"(?:\S*/(?:phyr|stock)/src/)?(\S+?\.[chS]):\d+:(?:\d+:)? (.*)$", line)
+            match = re.match(r"(?:\S*/lint(?:-stock)?/src/)?(\S+?\.[chS]):\d+:(?:\d+:)? (.*)$", line)
             if match and not match[2].startswith("note:"):
                 found.setdefault(match[1], []).append(line)
         return status, found, lines
@@ -228,7 +230,7 @@ def compile_checks(report, source, bad):
     _, valid = _find(["sh", source.dir / "scripts/checker-valid.sh", sparse])
     report.test("sparse.valid", valid.strip() == "1", f"{sparse} cannot check this kernel: {valid}")
     parts = [paths.CONFIGS / name for name in ("base.config", "phyr.config", "drivers.config")]
-    build = _Build(source, LINT, parts, sparse)
+    build = _Build(source, parts, sparse)
 
     _, _, lines = build.messages(["bad.o"], f"M={bad}")
     said = "\n".join(lines)
@@ -261,10 +263,9 @@ def _stock_messages(source, found, sparse):
              and (source.dir / name).exists()]
     if not names:
         return set()
-    stock = kernel.source_tree("stock")
+    stock = kernel.source_tree("lint-stock", patched=False)
     stock.update()
-    build = _Build(stock, LINT / "stock",
-                   [paths.CONFIGS / "base.config", paths.CONFIGS / "drivers.config"], sparse)
+    build = _Build(stock, [paths.CONFIGS / "base.config", paths.CONFIGS / "drivers.config"], sparse)
     _, before, _ = build.messages([name[:-2] + ".o" for name in names])
     return {_core(line) for lines in before.values() for line in lines}
 
