@@ -141,6 +141,8 @@ def report(result, argv, verbose):
         ui.say("lab: the time limit was reached, the program was ended")
     elif result.stopped:
         ui.say(f"lab: stopped by {signal.Signals(result.stopped).name}")
+    if verbose and result.reports:
+        ui.say(f"lab: the kernel complained {len(result.reports)} times, see its log")
     if result.panic or verbose:
         ui.say(f"     VM on {result.accel}; kernel log: {vm.paths.show(result.kernel_log)}")
 
@@ -157,6 +159,9 @@ def run(opts, argv, env):
                 signals=signals)
     except ui.LabError as e:
         e.show()
+        return vm.FAILED
+    except OSError as e:
+        ui.say(f"lab: {e}")
         return vm.FAILED
     report(result, argv, opts.verbose)
     return result.status
@@ -189,4 +194,8 @@ def shell(args):
         argv += ["--rcfile", str(vm.paths.TESTING / "vm" / "bashrc")]
     env[b"LAB_VM"] = opts.kernel.encode()
     env[b"PS1"] = f"[VM {opts.kernel}] $ ".encode()
+    if sys.stderr.isatty():
+        ui.say(f"A VM with the {opts.kernel} kernel: rxe0 is 10.0.0.1, rxe1 is 10.0.0.2. All "
+               f"that is written is\nthrown away at the end, but for what is below "
+               f"{os.getcwd()}.")
     return run(opts, [os.fsencode(arg) for arg in argv], env)

@@ -26,7 +26,10 @@ def _share(tag, path, options=""):
 
 def _device(text):
     """--device's words: as they are, or with the -device left out."""
-    words = shlex.split(text)
+    try:
+        words = shlex.split(text)
+    except ValueError as e:
+        raise ui.LabError(f"--device {text}: {e}") from e
     return words if not words or words[0].startswith("-") else ["-device", *words]
 
 

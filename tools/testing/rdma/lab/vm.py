@@ -212,6 +212,8 @@ class _Run:
             self.answer = data == b"1"
         elif kind == "X":
             status, *self.totals = map(int, data.split())
+            if not self.stopping:
+                self.deadline = None    # what is left to do is up to who reads
             self.result.status = os.waitstatus_to_exitcode(status)
             if self.result.status < 0:
                 self.result.status = 128 - self.result.status
@@ -365,8 +367,10 @@ class _Run:
             for name in ("stdout", "stderr", "tty"):
                 if name in self.threads:
                     self.threads[name].join(1)
-        for sock in (*self.ports.values(), self._wake_in, self._wake_out):
-            sock.close()
+            for sock in self.ports.values():
+                sock.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def outcome(self):
         result = self.result

@@ -19,8 +19,8 @@
 
 #include "agent.h"
 
-/* The most that the virtio transport takes: 125 pages. */
-#define P9 "trans=virtio,version=9p2000.L,msize=512000,"
+/* The kernel allocates a reply's buffer in one piece: not too large a piece. */
+#define P9 "trans=virtio,version=9p2000.L,msize=131072,"
 
 struct mount {
 	const char *type, *path, *options;
@@ -125,6 +125,7 @@ static void mount_modules(const struct job *job)
 void root_enter(const struct job *job)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	const struct rlimit files = { 1024, 1048576 };	/* as distributions have it */
 	size_t i;
 
 	mount_root();
@@ -140,8 +141,8 @@ void root_enter(const struct job *job)
 
 	if (sethostname(job->hostname, strlen(job->hostname)))
 		die("cannot set the host name: %s", strerror(errno));
-	if (setrlimit(RLIMIT_MEMLOCK, &unlimited))
-		die("cannot lift the memlock limit: %s", strerror(errno));
+	if (setrlimit(RLIMIT_MEMLOCK, &unlimited) || setrlimit(RLIMIT_NOFILE, &files))
+		die("cannot lift the limits: %s", strerror(errno));
 }
 
 /* All that was written must be with the host before it ends the VM. */

@@ -299,6 +299,9 @@ def failures(check, cwd):
     check("125 where / would be shared", done.status == 125 and b"lab: / " in done.stderr, done)
     done = lab("exec", "--rw", str(cwd / "none"), "--", "true", cwd=cwd)
     check("125 where --rw is no directory", done.status == 125 and b"none" in done.stderr, done)
+    done = lab("exec", "--device", "-device 'edu", "--", "true", cwd=cwd)
+    check("125 where --device makes no sense", done.status == 125 and b"--device" in done.stderr,
+          done)
     done = lab("exec", "--no-such-option", "--", "true", cwd=cwd)
     check("125 for an unknown option", done.status == 125 and b"usage: " in done.stderr, done)
     done = lab("exec", cwd=cwd)
@@ -518,6 +521,31 @@ def bare(check, cwd):
     check("without KVM it is TCG", b"VM on TCG" in done.stderr, done)
 
 
+def kvm(check, cwd):
+    """A QEMU that hangs with KVM is found out within a limit."""
+    real = shutil.which("qemu-system-x86_64")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        check.skip("a hanging KVM", "there is no /dev/kvm here")
+        return
+    fake = cwd / "bin/qemu-system-x86_64"
+    fake.parent.mkdir()
+    fake.write_text(f"""#!/bin/sh
+        case $* in
+        *'-accel kvm'*) echo $$ >>{cwd}/hung; exec sleep 1000 ;;
+        esac
+        exec {real} "$@"
+        """)
+    fake.chmod(0o755)
+    done = lab("exec", "-v", "--", "sh", "-c", "exit 3", cwd=cwd,
+               env={**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"})
+    hung = cwd / "hung"
+    check("KVM was tried", hung.exists(), done)
+    check("the program runs on TCG", done.status == 3 and b"VM on TCG" in done.stderr, done)
+    check("the lab says so", b"does not boot with it" in done.stderr, done)
+    check("what hung is gone", hung.exists() and
+          not any(os.path.exists(f"/proc/{pid}") for pid in hung.read_text().split()), done)
+
+
 # -- traffic ---------------------------------------------------------------------
 
 def traffic(check, cwd):
@@ -536,7 +564,7 @@ def traffic(check, cwd):
     check("all seven transfers were made", len(lines) == 13 and done.status == 0, done)
 
 
-GROUPS = (traffic, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
+GROUPS = (traffic, kvm, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
           failures, panic, interrupts, terminal, half_terminal, shell, machine, icount, bare)
 
 
