@@ -109,8 +109,11 @@ class step:
     """One long thing: `with ui.step("Building X") as s: s.progress(3, 10)`.
 
     A quiet step that ends within a second prints nothing at all. WATCH is
-    called to learn the progress where nobody calls progress().
+    called to learn the progress where nobody calls progress(). Of steps in
+    steps, the innermost talks.
     """
+
+    open = []
 
     def __init__(self, title, quiet=True, watch=None):
         self.title = title
@@ -129,6 +132,7 @@ class step:
         if not self.quiet and not tty:
             say(self.title + " ...")
             self.spoke = True
+        self.open.append(self)
         self._clock = threading.Thread(target=self._tick, args=(tty,), daemon=True)
         self._clock.start()
         return self
@@ -154,6 +158,9 @@ class step:
     def _tick(self, tty):
         # A clock of its own: a step that hangs still shows its time
         while not self._over.wait(REDRAW_EVERY):
+            if self.open[-1] is not self:
+                self._last = time.monotonic()
+                continue
             if self.watch:
                 self.progress(*self.watch())
             if tty:
@@ -167,6 +174,7 @@ class step:
     def __exit__(self, kind, _value, _trace):
         self._over.set()
         self._clock.join()
+        self.open.remove(self)
         _line.clear()
         if kind is not None:
             say(f"{self.title}: {'stopped' if issubclass(kind, (KeyboardInterrupt, Stopped)) else 'failed'}"
