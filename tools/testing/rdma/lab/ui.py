@@ -113,7 +113,7 @@ class step:
     steps, the innermost talks.
     """
 
-    open = []
+    _open = []
 
     def __init__(self, title, quiet=True, watch=None):
         self.title = title
@@ -132,7 +132,7 @@ class step:
         if not self.quiet and not tty:
             say(self.title + " ...")
             self.spoke = True
-        self.open.append(self)
+        self._open.append(self)
         self._clock = threading.Thread(target=self._tick, args=(tty,), daemon=True)
         self._clock.start()
         return self
@@ -158,7 +158,7 @@ class step:
     def _tick(self, tty):
         # A clock of its own: a step that hangs still shows its time
         while not self._over.wait(REDRAW_EVERY):
-            if self.open[-1] is not self:
+            if self._open[-1] is not self:
                 self._last = time.monotonic()
                 continue
             if self.watch:
@@ -174,7 +174,7 @@ class step:
     def __exit__(self, kind, _value, _trace):
         self._over.set()
         self._clock.join()
-        self.open.remove(self)
+        self._open.remove(self)
         _line.clear()
         if kind is not None:
             say(f"{self.title}: {'stopped' if issubclass(kind, (KeyboardInterrupt, Stopped)) else 'failed'}"
