@@ -32,7 +32,6 @@
 #include <linux/math64.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/mm_inline.h>
 #include <linux/pfn.h>
 #include <linux/phyr.h>
 #include <linux/slab.h>
@@ -393,25 +392,23 @@ static size_t phyr_tail_add_pages(struct phyr_list *list, struct page **pages,
 	struct phyr_leaf *leaf = list->tail;
 	u64 *word = leaf->word + leaf->nr, *end = leaf->word + leaf->max;
 	u64 position = leaf->nr_pages, next = list->next_pfn;
-	size_t done, run;
+	size_t done;
 
-	for (done = 0; done < nr; done += run) {
+	for (done = 0; done < nr; done++) {
 		u64 pfn = page_to_pfn(pages[done]);
 
 		if (pfn != next) {
 			if (word == end)
 				break;
-			*word++ = position << PHYR_PFN_BITS | pfn;
+			*word++ = (position + done) << PHYR_PFN_BITS | pfn;
 		}
-		run = num_pages_contiguous(pages + done, nr - done);
-		position += run;
-		next = pfn + run;
+		next = pfn + 1;
 	}
 	list->nr_ranges += word - leaf->word - leaf->nr;
 	list->nr_pages += done;
 	list->next_pfn = next;
 	leaf->nr = word - leaf->word;
-	leaf->nr_pages = position;
+	leaf->nr_pages = position + done;
 	return done;
 }
 
