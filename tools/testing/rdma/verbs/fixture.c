@@ -14,7 +14,7 @@ int fixture_create(struct fixture *f, const struct path *path,
 	int err;
 
 	memset(f, 0, sizeof(*f));
-	err = rdma_connect(&f->conn, &rxe[0], peer, path->type, path->srq);
+	err = conn_open(&f->conn, &rxe[0], peer, path->type, path->srq);
 	if (!err)
 		err = region_create(&f->local, &rxe[0], local);
 	if (!err)
@@ -30,7 +30,7 @@ int fixture_create(struct fixture *f, const struct path *path,
 
 void fixture_destroy(struct fixture *f)
 {
-	rdma_disconnect(&f->conn);
+	conn_close(&f->conn);
 	region_destroy(&f->local);
 	region_destroy(&f->remote);
 }

@@ -229,7 +229,7 @@ static enum ktap_result check(const struct bounds_test *t, struct transfer *x,
 		return ktap_fail("remote memory changed");
 
 	/* The regions, at least, are as good as before. */
-	err = rdma_reconnect(&f->conn);
+	err = conn_reset(&f->conn);
 	if (err)
 		return ktap_fail("reconnect: %s", strerror(-err));
 	*x = (struct transfer) {

@@ -129,13 +129,13 @@ static int move(const struct sge_test *t, struct rdma_conn *c, struct list *a,
 	int err = 0;
 
 	if (t->opcode == IBV_WR_SEND)
-		err = rdma_post_recv(&c->b, b->sge, b->nr);
+		err = end_post_recv(&c->b, b->sge, b->nr);
 	if (!err)
-		err = rdma_post_send(&c->a, &wr);
+		err = end_post_send(&c->a, &wr);
 	if (!err)
-		err = rdma_wait(&c->a, &wc);
+		err = end_wait(&c->a, &wc);
 	if (!err && !wc.status && t->opcode == IBV_WR_SEND)
-		err = rdma_wait(&c->b, &wc);
+		err = end_wait(&c->b, &wc);
 	if (!err && wc.status) {
 		ktap_diag("status: %s", ibv_wc_status_str(wc.status));
 		err = -EREMOTEIO;
@@ -174,14 +174,14 @@ static enum ktap_result run_sge_test(const void *arg)
 	err = list_create(&b, &rxe[1], 20);
 	if (err)
 		goto out_a;
-	err = rdma_connect(&c, &rxe[0], &rxe[1], IBV_QPT_RC, t->srq);
+	err = conn_open(&c, &rxe[0], &rxe[1], IBV_QPT_RC, t->srq);
 	if (err)
 		goto out_b;
 	list_cut(&a, t->local);
 	list_cut(&b, t->remote);
 	for (again = 0; !err && again < 3; again++)
 		err = a.len == b.len ? move_and_check(t, &c, &a, &b) : -EINVAL;
-	rdma_disconnect(&c);
+	conn_close(&c);
 out_b:
 	list_destroy(&b);
 out_a:

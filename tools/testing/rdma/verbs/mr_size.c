@@ -171,7 +171,7 @@ static void peek(const struct big *b, u64 off, void *to, size_t len)
 static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 		 u64 off, u32 len)
 {
-	unsigned char *want = malloc(len + 2 * KIB), *got = malloc(len + 2 * KIB);
+	unsigned char *want, *got;
 	struct region remote = {	/* no memory: only its address is used */
 		.mr = b->mr, .iova = b->iova, .len = b->len,
 	};
@@ -181,13 +181,18 @@ static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 		.remote_off = off,
 	};
 	u64 from = off < KIB ? 0 : off - KIB;
-	size_t span = len + 2 * KIB;
 	struct transfer_status status;
+	size_t span;
 	int err;
 
+	if (off >= b->len)
+		return 0;
 	if (len > b->len - off)
 		len = b->len - off;
 	t.len = len;
+	want = malloc(len + 2 * KIB);
+	got = malloc(len + 2 * KIB);
+	span = len + 2 * KIB;
 	span = span < b->len - from ? span : b->len - from;
 	err = transfer_run(c, &t, &status);
 	peek(b, off, want, len);
@@ -277,14 +282,14 @@ static int run_big(const struct big_test *t, struct big *b)
 				ACCESS_ALL);
 	if (!b->mr)
 		return -errno;
-	err = rdma_connect(&c, &rxe[0], &rxe[1], IBV_QPT_RC, false);
+	err = conn_open(&c, &rxe[0], &rxe[1], IBV_QPT_RC, false);
 	if (!err)
 		err = region_create(&local, &rxe[0], &attr);
 	if (!err)
 		err = probe_places(&c, b, &local);
 	if (!err)
 		err = flush_and_overrun(&c, b, &local);
-	rdma_disconnect(&c);
+	conn_close(&c);
 	region_destroy(&local);
 	return err;
 }

@@ -58,7 +58,7 @@ struct window_test {
 static int wait_ok(struct rdma_end *end)
 {
 	struct ibv_wc wc;
-	int err = rdma_wait(end, &wc);
+	int err = end_wait(end, &wc);
 
 	return err || !wc.status ? err : -EREMOTEIO;
 }
@@ -83,7 +83,7 @@ static int bind_type_2(struct window *w, const struct ibv_mw_bind_info *info)
 			.bind_info = *info,
 		},
 	};
-	int err = rdma_post_send(&w->f.conn.b, &wr);
+	int err = end_post_send(&w->f.conn.b, &wr);
 
 	if (!err)
 		w->mw->rkey = wr.bind_mw.rkey;
@@ -219,7 +219,7 @@ static enum ktap_result run_outside_region(const struct window_test *t,
 
 	if (err)
 		return verdict(err);
-	err = rdma_reconnect(&w->f.conn);
+	err = conn_reset(&w->f.conn);
 	x = through(w, t->op, -1, 100);
 	return verdict(err ? err : expect(w, &x, IBV_WC_REM_ACCESS_ERR));
 }
@@ -234,7 +234,7 @@ static enum ktap_result run_local_invalidate(const struct window_test *t,
 		.invalidate_rkey = w->mw->rkey,
 	};
 	struct transfer x = through(w, t->op, 5000, 100);
-	int err = rdma_post_send(&w->f.conn.b, &wr);
+	int err = end_post_send(&w->f.conn.b, &wr);
 
 	if (!err)
 		err = wait_ok(&w->f.conn.b);
@@ -254,14 +254,14 @@ static int send_invalidate(struct window *w)
 		.invalidate_rkey = w->mw->rkey,
 	};
 	struct ibv_wc wc = { 0 };
-	int err = rdma_post_recv(&w->f.conn.b, &room, 1);
+	int err = end_post_recv(&w->f.conn.b, &room, 1);
 
 	if (!err)
-		err = rdma_post_send(&w->f.conn.a, &wr);
+		err = end_post_send(&w->f.conn.a, &wr);
 	if (!err)
 		err = wait_ok(&w->f.conn.a);
 	if (!err)
-		err = rdma_wait(&w->f.conn.b, &wc);
+		err = end_wait(&w->f.conn.b, &wc);
 	/* rxe gives the kernel's flag for "with invalidate", not libibverbs'. */
 	if (!err && (wc.status || wc.invalidated_rkey != w->mw->rkey)) {
 		ktap_diag("%s, key %#x instead of %#x",

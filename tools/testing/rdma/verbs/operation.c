@@ -151,7 +151,7 @@ static int post_request(struct rdma_conn *c, const struct transfer *t)
 		wr.send_flags |= IBV_SEND_INLINE;
 	}
 	set_remote(c, t, &wr);
-	return rdma_post_send(&c->a, &wr);
+	return end_post_send(&c->a, &wr);
 }
 
 /* A datagram's receive starts with room for the routing header. */
@@ -167,10 +167,10 @@ static int post_receive(struct rdma_conn *c, const struct transfer *t)
 	};
 
 	if (t->op->flags & OP_REMOTE)
-		return rdma_post_recv(&c->b, NULL, 0);
+		return end_post_recv(&c->b, NULL, 0);
 	if (c->type == IBV_QPT_UD)
-		return rdma_post_recv(&c->b, sge, 2);
-	return rdma_post_recv(&c->b, &sge[1], 1);
+		return end_post_recv(&c->b, sge, 2);
+	return end_post_recv(&c->b, &sge[1], 1);
 }
 
 static int check_received(struct rdma_conn *c, const struct transfer *t,
@@ -193,24 +193,28 @@ static int check_received(struct rdma_conn *c, const struct transfer *t,
 }
 
 /*
- * An unreliable write tells nobody of its arrival. What follows it on the same
- * queue pair arrives after it.
+ * Some writes tell nobody of their arrival. What follows on the same queue pair
+ * arrives after them.
  */
-static int follow_up(struct rdma_conn *c)
+static int follow_up(struct rdma_conn *c, const struct transfer *t)
 {
+	/* siw wants a list, if an empty one. */
+	struct ibv_sge nothing = region_sge(t->local, 0, 0);
+	struct ibv_sge no_room = region_sge(t->remote, 0, 0);
 	struct ibv_send_wr wr = {
+		.sg_list = &nothing, .num_sge = 1,
 		.opcode = IBV_WR_SEND,
 		.send_flags = IBV_SEND_SIGNALED,
 	};
 	struct ibv_wc wc;
-	int err = rdma_post_recv(&c->b, NULL, 0);
+	int err = end_post_recv(&c->b, &no_room, 1);
 
 	if (!err)
-		err = rdma_post_send(&c->a, &wr);
+		err = end_post_send(&c->a, &wr);
 	if (!err)
-		err = rdma_wait(&c->a, &wc);
+		err = end_wait(&c->a, &wc);
 	if (!err)
-		err = rdma_wait(&c->b, &wc);
+		err = end_wait(&c->b, &wc);
 	return err;
 }
 
@@ -238,17 +242,17 @@ int transfer_run(struct rdma_conn *c, const struct transfer *t,
 	if (!err)
 		err = post_request(c, t);
 	if (!err)
-		err = rdma_wait(&c->a, &wc);
+		err = end_wait(&c->a, &wc);
 	if (err)
 		return err;
 	status->a = wc.status;
 
-	if (c->type == IBV_QPT_UC && !(t->op->flags & OP_RECV))
-		return status->a ? 0 : follow_up(c);
+	if (c->unacknowledged && !(t->op->flags & (OP_RECV | OP_TO_LOCAL)))
+		return status->a ? 0 : follow_up(c, t);
 	/* No receive is used up by a request that never got on the way. */
 	if (!(t->op->flags & OP_RECV) || local_error(status->a))
 		return 0;
-	err = rdma_wait(&c->b, &wc);
+	err = end_wait(&c->b, &wc);
 	if (err)
 		return err;
 	status->b = wc.status;

@@ -242,14 +242,15 @@ static int prepare_datagrams(struct rdma_conn *c)
 	return c->b.grh_mr ? 0 : -errno;
 }
 
-int rdma_connect(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
-		 enum ibv_qp_type type, bool srq)
+int conn_open(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
+	      enum ibv_qp_type type, bool srq)
 {
 	int err;
 
 	memset(c, 0, sizeof(*c));
 	c->type = type;
 	c->srq = srq;
+	c->unacknowledged = type != IBV_QPT_RC;
 	err = end_create(&c->a, a, type, false);
 	if (!err)
 		err = end_create(&c->b, b, type, srq);
@@ -258,7 +259,7 @@ int rdma_connect(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
 	if (!err && type == IBV_QPT_UD)
 		err = prepare_datagrams(c);
 	if (err)
-		rdma_disconnect(c);
+		conn_close(c);
 	return err;
 }
 
@@ -289,7 +290,7 @@ static int reset_and_bring_up(struct rdma_conn *c)
  * The requester hears of an error before the responder has finished with it,
  * and rxe may then put a queue pair that was just reset into the error state.
  */
-int rdma_reconnect(struct rdma_conn *c)
+int conn_reset(struct rdma_conn *c)
 {
 	int err, tries = 10;
 
@@ -299,13 +300,13 @@ int rdma_reconnect(struct rdma_conn *c)
 	return err;
 }
 
-void rdma_disconnect(struct rdma_conn *c)
+void conn_close(struct rdma_conn *c)
 {
 	end_destroy(&c->a);
 	end_destroy(&c->b);
 }
 
-int rdma_post_recv(struct rdma_end *end, struct ibv_sge *sge, int num_sge)
+int end_post_recv(struct rdma_end *end, struct ibv_sge *sge, int num_sge)
 {
 	struct ibv_recv_wr wr = { .sg_list = sge, .num_sge = num_sge };
 	struct ibv_recv_wr *bad;
@@ -314,14 +315,14 @@ int rdma_post_recv(struct rdma_end *end, struct ibv_sge *sge, int num_sge)
 			  -ibv_post_recv(end->qp, &wr, &bad);
 }
 
-int rdma_post_send(struct rdma_end *end, struct ibv_send_wr *wr)
+int end_post_send(struct rdma_end *end, struct ibv_send_wr *wr)
 {
 	struct ibv_send_wr *bad;
 
 	return -ibv_post_send(end->qp, wr, &bad);
 }
 
-int rdma_wait(struct rdma_end *end, struct ibv_wc *wc)
+int end_wait(struct rdma_end *end, struct ibv_wc *wc)
 {
 	time_t start = time(NULL);
 	unsigned int spins = 0;
@@ -336,13 +337,6 @@ int rdma_wait(struct rdma_end *end, struct ibv_wc *wc)
 			return -ETIMEDOUT;
 	}
 	return n < 0 ? -EIO : 0;
-}
-
-bool rdma_idle(struct rdma_end *end)
-{
-	struct ibv_wc wc;
-
-	return !ibv_poll_cq(end->cq, 1, &wc);
 }
 
 bool stock_kernel(void)

@@ -63,21 +63,21 @@ struct rdma_conn {
 	struct rdma_end a, b;
 	enum ibv_qp_type type;
 	bool srq;
+	/* A request is complete when it left, not when it arrived. */
+	bool unacknowledged;
 };
 
-int rdma_connect(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
-		 enum ibv_qp_type type, bool srq);
+int conn_open(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
+	      enum ibv_qp_type type, bool srq);
 /* Take both ends through RESET, which is how to go on after an error. */
-int rdma_reconnect(struct rdma_conn *c);
-void rdma_disconnect(struct rdma_conn *c);
+int conn_reset(struct rdma_conn *c);
+void conn_close(struct rdma_conn *c);
 
 /* Post, with the receive going to the shared queue where there is one. */
-int rdma_post_recv(struct rdma_end *end, struct ibv_sge *sge, int num_sge);
-int rdma_post_send(struct rdma_end *end, struct ibv_send_wr *wr);
+int end_post_recv(struct rdma_end *end, struct ibv_sge *sge, int num_sge);
+int end_post_send(struct rdma_end *end, struct ibv_send_wr *wr);
 /* Wait for one completion, good or bad. */
-int rdma_wait(struct rdma_end *end, struct ibv_wc *wc);
-/* True if no completion is there now. */
-bool rdma_idle(struct rdma_end *end);
+int end_wait(struct rdma_end *end, struct ibv_wc *wc);
 
 /* The kernel that runs is the one without this project's work. */
 bool stock_kernel(void);
