@@ -49,7 +49,8 @@ OPERATIONS = (
     Operation("atomic write", "atomic_write", None, (8,)),
 )
 
-BYTES = 4 * MIB                 # per line, whatever the message size
+BYTES = 4 * MIB                 # per line, about, whatever the message size
+LEAST_MESSAGES = 8
 MOST_MESSAGES = 200
 HUGE_PAGES = 128
 
@@ -61,7 +62,7 @@ class Line(NamedTuple):
 
     @property
     def count(self):
-        return min(MOST_MESSAGES, BYTES // self.size)
+        return max(LEAST_MESSAGES, min(MOST_MESSAGES, BYTES // self.size))
 
 
 def lines():
