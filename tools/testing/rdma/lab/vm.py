@@ -157,7 +157,8 @@ class _Run:
         self.deadline = time.monotonic() + BOOT_LIMIT
         self.stopping = False
         self.totals = None              # bytes of stdout, stderr, tty: the end
-        self.asked = self.answer = None # about the interrupt key
+        self.asked = self.answer = None # who had the interrupt key: when, what
+        self.passed = 0                 # those of a row that were not the program's
         self.interrupts = 0
         self.stdin_told = False
         self.broken_told = set()
@@ -210,6 +211,7 @@ class _Run:
             self.on_stdin_unwanted()
         elif kind == "Q":
             self.answer = data == b"1"
+            self.watch_keys()
         elif kind == "X":
             status, *self.totals = map(int, data.split())
             if not self.stopping:
@@ -264,19 +266,19 @@ class _Run:
         keys = self.threads.get("keys")
         if not keys:
             return
-        if not keys.interrupts:
-            self.asked = None
-        elif self.asked is None:
-            self.asked, self.answer = (keys.interrupts, time.monotonic()), None
+        if keys.interrupts < max(self.passed, 1):
+            self.passed, self.asked = 0, None   # something else was typed
+        new = keys.interrupts - self.passed
+        if not new:
+            return
+        if self.asked is None:
+            self.asked, self.answer = time.monotonic(), None
             self.wire.send("q")
-        elif keys.interrupts > self.asked[0]:
-            hung = self.answer is None and time.monotonic() - self.asked[1] > 2
-            if self.answer or hung:
-                self.result.stopped = signal.SIGINT
-                self.stop()
-            else:
-                self.asked = None
-                self.watch_keys()
+        elif self.answer is False:
+            self.passed, self.asked = keys.interrupts, None
+        elif new > 1 and (self.answer or time.monotonic() - self.asked > 2):
+            self.result.stopped = signal.SIGINT
+            self.stop()
 
     def watch_streams(self):
         stdin = self.threads.get("stdin")

@@ -436,6 +436,16 @@ def terminal(check, cwd):
     check("the terminal is as it was", restored)
 
 
+def stubborn(check, cwd):
+    """A program that ignores Ctrl-C, and two of them in one go."""
+    typist = Typist([LAB, "exec", "--", "sh", "-c",
+                     "trap '' INT; echo READY; while :; do sleep 1; done"], cwd)
+    typist.wait_for(b"READY\r\n")
+    typist.type(b"\x03\x03")
+    status, restored = typist.status()
+    check("two Ctrl-C in one go end the VM", status == 130 and restored, typist.seen)
+
+
 def half_terminal(check, cwd):
     """Each stream has a terminal only where the caller's has one."""
     typist = Typist(["sh", "-c", 'exec "$0" exec -- sh -c "$1" >out', LAB,
@@ -565,7 +575,8 @@ def traffic(check, cwd):
 
 
 GROUPS = (traffic, kvm, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
-          failures, panic, interrupts, terminal, half_terminal, shell, machine, icount, bare)
+          failures, panic, interrupts, terminal, stubborn, half_terminal,
+          shell, machine, icount, bare)
 
 
 def run_group(group):
