@@ -50,17 +50,23 @@ wait_for() {
 }
 """
 
-# /dev/null is the server's stdout: its figures are the client's
+# /dev/null is the server's stdout: its figures are the client's.
+# On a busy machine perftest may fail to find how fast its clock runs, say so
+# ("Correlation coefficient"), and give 0 for all figures.
 _PAIR = r"""
 echo "=== test {number}"
-{server} >/dev/null 2>&1 & server=$!
-wait_for {port:04X} $server
-{client} 2>&1
-echo "=== status $?"
-kill $server 2>/dev/null
-wait $server 2>/dev/null
+for try in 1 2 3 4 5; do
+    {server} >/dev/null 2>&1 & server=$!
+    wait_for {port:04X} $server
+    text=$({client} 2>&1)
+    status=$?
+    kill $server 2>/dev/null
+    wait $server 2>/dev/null
+    case $text in *Correlation*) ;; *) break ;; esac
+done
+echo "$text"
+echo "=== status $status"
 """
-
 
 def script(tests, server="rxe1", client="rxe0"):
     """A shell script that runs all TESTS."""
@@ -81,8 +87,9 @@ _FIGURES = re.compile(r"^\s*(\d+)\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*$",
 def _parse_one(test, text):
     status = re.search(r"^=== status (\d+)$", text, re.MULTILINE)
     found = _FIGURES.search(text)
-    if not status or status[1] != "0" or not found or int(found[1]) != test.size:
-        how = f"exit status {status[1]}" if status else "it did not end"
+    if not status or status[1] != "0" or not found or int(found[1]) != test.size \
+            or not float(found[4]):
+        how = f"exit status {status[1]}, no figures" if status else "it did not end"
         raise ui.LabError(f"{test.program}, {test.size} bytes: {how}",
                           "Its last lines are above.", tail=text.splitlines()[-15:])
     return Figures(test, int(found[2]), float(found[3]), float(found[4]), float(found[5]))

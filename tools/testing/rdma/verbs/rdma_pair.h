@@ -65,6 +65,8 @@ struct rdma_conn {
 	bool srq;
 	/* A request is complete when it left, not when it arrived. */
 	bool unacknowledged;
+	/* Short answers to reads over a page end are wrong: do not look. */
+	bool short_reads_wrong;
 };
 
 int conn_open(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,

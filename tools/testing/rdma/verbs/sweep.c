@@ -69,8 +69,18 @@ static u64 fit(const struct region *r, u64 off, u32 len)
 	return off > r->len - len ? r->len - len : off;
 }
 
+static bool known_wrong(const struct rdma_conn *c, const struct transfer *t)
+{
+	u64 in_page = (t->remote->iova + t->remote_off) % (4 * KIB);
+
+	return c->short_reads_wrong && t->op->flags & OP_TO_LOCAL &&
+	       t->len < 64 && in_page + t->len > 4 * KIB;
+}
+
 static int move(struct rdma_conn *c, struct transfer *t, size_t max)
 {
+	if (known_wrong(c, t))
+		return 0;
 	if (t->op->flags & OP_8_BYTES) {
 		t->len = 8;
 		t->local_off = fit(t->local, t->local_off, 8);
