@@ -48,9 +48,9 @@ def copy_tests():
 
 
 def run(report, accept=False):
-    core = userspace.ensure_rdma_core()
+    python = userspace.ensure_pyverbs()
     tests = copy_tests()
-    env = {**os.environb, b"PYTHONPATH": os.fsencode(core / "python")}
+    env = {**os.environb, b"PYTHONPATH": os.fsencode(python)}
     log = paths.log(f"check/pyverbs-{report.kernel}.log")
     expected = read_expected()
 
