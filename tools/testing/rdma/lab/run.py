@@ -2,9 +2,11 @@
 """`./lab run`: build all, boot one VM, move data over rxe, verify and measure it."""
 
 import argparse
+import re
 import shlex
 from typing import NamedTuple
 
+import paths
 import perftest
 import programs
 import ui
@@ -97,12 +99,13 @@ exec {datacheck(folder, plan)}
 """
 
 
+# KIND OPERATION SIZE BYTES ok|BAD: a line of datacheck's
+CHECKED = re.compile(r"^(\w+) (\w+) (\d+) (\d+) (ok|BAD)$", re.MULTILINE)
+
+
 def verified(plan, text):
     """For each line of PLAN: (is it right, bytes). Text is datacheck's output."""
-    found = {}
-    for words in map(str.split, text.splitlines()):
-        if len(words) == 5 and words[4] in ("ok", "BAD"):
-            found[tuple(words[:3])] = (words[4] == "ok", int(words[3]))
+    found = {match[:3]: (match[4] == "ok", int(match[3])) for match in CHECKED.findall(text)}
     missing = (False, 0)
     return [found.get((line.memory.datacheck, line.operation.datacheck, str(line.size)), missing)
             for line in plan]
@@ -112,18 +115,32 @@ def size_words(size):
     return ui.size(size).replace(".0 ", " ")
 
 
+def progress(plan, log):
+    """How many tests began, or were checked, of all."""
+    total = len(measured(plan)) + len(plan)
+
+    def watch():
+        text = log.read_text(errors="replace")
+        done = text.count("=== status") + len(CHECKED.findall(text))
+        return done, total, "tests"
+    return watch
+
+
 def run_vm(plan, kernel):
     """Figures of the measured lines, and what the check said of all."""
     folder = programs.ensure()
     text = script(folder, plan)
     vm.prepare(kernel)
-    with ui.step("Running perftest and the data check in the VM", quiet=False):
-        result = vm.run(["/bin/sh", "-c", text], kernel=kernel, name="lab-run")
-    out = result.stdout.decode(errors="replace")
+    log = paths.log("run.log")
+    with open(log, "wb") as out, \
+            ui.step("Running perftest and the data check in the VM", quiet=False,
+                    watch=progress(plan, log)):
+        result = vm.run(["/bin/sh", "-c", text], kernel=kernel, name="lab-run",
+                        stdout=out.fileno())
     if result.panic:
         raise ui.LabError("the kernel panicked", log=result.kernel_log,
                           tail=result.panic.splitlines()[-20:])
-    speed, _, checks = out.partition("=== datacheck\n")
+    speed, _, checks = log.read_text(errors="replace").partition("=== datacheck\n")
     figures = perftest.parse(tests_of(plan), speed)
     told = result.stderr.decode(errors="replace").splitlines()
     return figures, verified(plan, checks), told, result
