@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "resources.h"
@@ -40,4 +42,36 @@ long slab_bytes(void)
 bool slab_is_exact(void)
 {
 	return access("/sys/kernel/debug/kmemleak", F_OK) != 0;
+}
+
+int sealed_map(struct sealed *s, size_t len)
+{
+	s->len = len;
+	s->fd = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->fd < 0 || ftruncate(s->fd, len))
+		return -errno;
+	s->map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
+	if (s->map == MAP_FAILED)
+		return -errno;
+	memset(s->map, 1, len);
+	return 0;
+}
+
+void sealed_unmap(struct sealed *s)
+{
+	if (s->map)
+		munmap(s->map, s->len);
+	s->map = NULL;
+}
+
+bool sealed_is_pinned(struct sealed *s)
+{
+	sealed_unmap(s);
+	return memfd_is_pinned(s->fd);
+}
+
+void sealed_destroy(struct sealed *s)
+{
+	sealed_unmap(s);
+	close(s->fd);
 }

@@ -23,4 +23,16 @@ long slab_bytes(void);
 /* Freed memory comes back late on a kernel that looks for use after free. */
 bool slab_is_exact(void);
 
+/* Memory whose references can be checked, once, when it is unmapped. */
+struct sealed {
+	unsigned char *map;
+	size_t len;
+	int fd;
+};
+
+int sealed_map(struct sealed *s, size_t len);
+void sealed_unmap(struct sealed *s);
+bool sealed_is_pinned(struct sealed *s);
+void sealed_destroy(struct sealed *s);
+
 #endif
