@@ -88,7 +88,7 @@ def _parse_one(test, text):
     status = re.search(r"^=== status (\d+)$", text, re.MULTILINE)
     found = _FIGURES.search(text)
     if not status or status[1] != "0" or not found or int(found[1]) != test.size \
-            or not float(found[4]):
+            or not float(found[5]):
         how = f"exit status {status[1]}, no figures" if status else "it did not end"
         raise ui.LabError(f"{test.program}, {test.size} bytes: {how}",
                           "Its last lines are above.", tail=text.splitlines()[-15:])
