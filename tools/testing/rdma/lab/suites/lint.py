@@ -209,6 +209,8 @@ class _Build:
     def messages(self, objects, *words):
         """{file: its messages} from compiling OBJECTS with W=1 and sparse."""
         lines = []
+        for name in objects:        # what is up to date would not be compiled again
+            (self.obj / name).unlink(missing_ok=True)
         status = ui.logged(self.make("-k", "W=1", "C=2", f"CHECK={self.sparse}", *words, *objects),
                            self.log, "compiling with W=1 and sparse", env=self.env, append=True,
                            line=lines.append, check=False)
@@ -241,10 +243,8 @@ def compile_checks(report, source, bad):
     touched = sorted(name for name in source.changed()
                      if name.endswith(".c") and (source.dir / name).exists())
     with ui.step(f"Compiling {len(touched)} files with W=1 and sparse"):
-        for name in touched:        # else what is up to date is not compiled again
-            (build.obj / name).with_suffix(".o").unlink(missing_ok=True)
         status, found, _ = build.messages([name[:-2] + ".o" for name in touched])
-    known = _stock_messages(source, found, sparse)
+    known = _stock_messages(source, touched, sparse) if found else set()
     headers = {name for name in source.changed() if name.endswith(".h")}
     for name in sorted({*touched, *headers}):
         new = [line for line in found.get(name, []) if _core(line) not in known]
@@ -252,17 +252,14 @@ def compile_checks(report, source, bad):
         report.test(f"compile.{name}", built and not new,
                     "\n".join(new) or "it did not compile", build.log)
     others = [line for name, lines in found.items() if name not in headers
-              and name not in touched for line in lines if "error:" in line]
+              and name not in touched for line in lines if _core(line) not in known]
     report.test("compile.all", status == 0 and not others, "\n".join(others), build.log)
     drivers(report, build)
 
 
-def _stock_messages(source, found, sparse):
-    """What the pristine version of the patched files says already."""
-    names = [name for name in found if name.endswith(".c") and (source.pristine.dir / name).exists()
-             and (source.dir / name).exists()]
-    if not names:
-        return set()
+def _stock_messages(source, touched, sparse):
+    """What the compiler and sparse say of the files of TOUCHED before they were."""
+    names = [name for name in touched if (source.pristine.dir / name).exists()]
     stock = kernel.source_tree("lint-stock", patched=False)
     stock.update()
     build = _Build(stock, [paths.CONFIGS / "base.config", paths.CONFIGS / "drivers.config"], sparse)
