@@ -22,6 +22,34 @@
 #include "rxe.h"
 #include "rxe_loc.h"
 
+/* A DMA MR is all of memory. */
+static __always_inline bool rxe_mr_has_range(const struct rxe_mr *mr, u64 iova,
+					     size_t length)
+{
+	u64 offset = iova - mr->ibmr.iova;
+
+	if (unlikely(mr->ibmr.type == IB_MR_TYPE_DMA))
+		return true;
+	return iova >= mr->ibmr.iova && offset <= mr->ibmr.length &&
+	       length <= mr->ibmr.length - offset;
+}
+
+/**
+ * mr_check_range - check that a range is in an MR
+ * @mr: MR with a reference held
+ * @iova: where the range starts
+ * @length: bytes in it, may be 0
+ *
+ * Return: 0, or -EINVAL where it is not.
+ */
+int mr_check_range(struct rxe_mr *mr, u64 iova, size_t length)
+{
+	if (rxe_mr_has_range(mr, iova, length))
+		return 0;
+	rxe_dbg_mr(mr, "iova/length out of range\n");
+	return -EINVAL;
+}
+
 /* Memory of an MR that the CPU sees in one piece. */
 struct rxe_span {
 	void	*va;
@@ -86,16 +114,13 @@ static __always_inline struct rxe_span rxe_mr_span(struct rxe_mr *mr, u64 iova,
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		enum rxe_mr_copy_dir dir)
 {
-	int err;
-
 	if (length == 0)
 		return 0;
 	if (WARN_ON(!mr))
 		return -EINVAL;
 
-	err = mr_check_range(mr, iova, length);
-	if (unlikely(err))
-		return err;
+	if (unlikely(!rxe_mr_has_range(mr, iova, length)))
+		return mr_check_range(mr, iova, length);
 	if (is_odp_mr(mr))
 		return rxe_odp_mr_copy(mr, iova, addr, length, dir);
 
