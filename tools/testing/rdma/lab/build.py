@@ -23,10 +23,13 @@ def main(argv):
     parser = argparse.ArgumentParser(prog="./lab build", description=HELP,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="phyr|stock|debug",
-                        choices=[*kernel.FLAVOURS, []], help="what to build")
+                        help="what to build")
     parser.add_argument("--update", action="store_true",
                         help="look for newer sources first (7.3.y, rdma-core, perftest)")
     args = parser.parse_args(argv)
+    for flavour in args.what:
+        if flavour not in kernel.FLAVOURS:
+            parser.error(f"there is no kernel '{flavour}'; there are " + ", ".join(kernel.FLAVOURS))
     if args.update:
         for name in (sources.linux, sources.rdma_core, sources.perftest):
             name(update=True)
