@@ -13,10 +13,12 @@ struct piece {
 	u32 len;
 };
 
-/* Offset of the first 2 MiB boundary of the address in the region. */
+/* Offset of a 2 MiB boundary of the address, with room before it. */
 static u64 boundary(const struct region *r)
 {
-	return -(uintptr_t)r->addr & (2 * MIB - 1);
+	u64 off = -(uintptr_t)r->addr & (2 * MIB - 1);
+
+	return off < 64 * KIB ? off + 2 * MIB : off;
 }
 
 /* Offset of the first page boundary. */
