@@ -12,16 +12,16 @@
 to=10.0.0.2
 
 # fio's --bindname does not work, so it listens on all addresses. Its verb is
-# the client's.
+# the client's. A client that fails leaves its server waiting for ever.
 fio_server() {
-	fio --name=server --ioengine=rdma --port="$port" --rw=read --bs=64k \
-		--size=4m --iodepth=8
+	exec timeout 60 fio --name=server --ioengine=rdma --port="$port" --rw=read \
+		--bs=64k --size=4m --iodepth=8
 }
 
 # It gives status 0 after an error, too, so ask it how much it moved.
 fio_client() {
-	fio --name=client --ioengine=rdma --hostname=$to --port="$port" --verb="$verb" \
-		--rw=write --bs=64k --size=4m --iodepth=8 >/tmp/fio.out 2>&1
+	timeout 60 fio --name=client --ioengine=rdma --hostname=$to --port="$port" \
+		--verb="$verb" --rw=write --bs=64k --size=4m --iodepth=8 >/tmp/fio.out 2>&1
 	cat /tmp/fio.out
 	grep -q "io=4096KiB" /tmp/fio.out
 }
@@ -47,8 +47,10 @@ fi_pingpong)
 	pair "fi_pingpong, dgram" "$run -e dgram -d rxe1-dgram" "$run -e dgram -d rxe0-dgram $to"
 	;;
 fio)
+	# No send: fio connects without RNR retries and sends at once, so a server
+	# that is slow to post its receives makes it fail, on any hardware.
 	port=7100
-	for verb in write read send; do
+	for verb in write read; do
 		port=$((port + 1))
 		pair "fio, $verb" fio_server fio_client
 	done
