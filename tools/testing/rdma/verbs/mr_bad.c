@@ -20,7 +20,8 @@
 #include "resources.h"
 
 #define PAGE		4096UL
-#define NR_PAGES	700UL	/* more than the core pins at a time */
+#define NR_PAGES	1500UL	/* more than the core pins at a time, or lists in a page */
+#define STRIDE		271UL	/* has no divisor in common with that */
 #define SIZE		(NR_PAGES * PAGE)
 /*
  * The smallest object lost in each call is more than this, and what the slab
@@ -49,6 +50,8 @@ struct bad_test {
 
 static int make_input(struct input *in)
 {
+	size_t i;
+
 	*in = (struct input) {
 		.map_len = SIZE, .len = SIZE, .access = ACCESS_ALL,
 		.fd = memfd_create("input", MFD_CLOEXEC | MFD_ALLOW_SEALING),
@@ -59,7 +62,9 @@ static int make_input(struct input *in)
 		       0);
 	if (in->map == MAP_FAILED)
 		return -errno;
-	memset(in->map, 1, SIZE);
+	/* Out of order, so that neighbours are none in physical memory. */
+	for (i = 0; i < NR_PAGES; i++)
+		in->map[i * STRIDE % NR_PAGES * PAGE] = 1;
 	in->addr = in->map;
 	in->iova = (uintptr_t)in->addr;
 	return 0;
