@@ -319,8 +319,9 @@ def failures(check, cwd):
 
 
 def panic(check, cwd):
+    # What a program has just written may still be in its pipe when all stops.
     done = lab("exec", "--", "sh", "-c", "echo 7 >/proc/sys/kernel/printk; echo before;"
-               "echo c >/proc/sysrq-trigger", cwd=cwd)
+               "sleep 2; echo c >/proc/sysrq-trigger", cwd=cwd)
     check("123 where the kernel panics", done.status == 123, done)
     check("its trace is shown", b"Kernel panic" in done.stderr and
           b"sysrq_handle_crash" in done.stderr, done)
