@@ -37,7 +37,6 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#define PHYR_PFN_BITS	40
 #define PHYR_PFN_MASK	GENMASK_ULL(PHYR_PFN_BITS - 1, 0)
 /* Follows no range */
 #define PHYR_NO_PFN	U64_MAX
@@ -248,6 +247,8 @@ static int phyr_add_leaf(struct phyr_list *list, unsigned int max,
 	list->tail = leaf;
 	list->next_pfn = PHYR_NO_PFN;
 	list->memory += phyr_leaf_size(leaf);
+	if (provider)
+		list->mmio = true;
 	return 0;
 }
 
@@ -493,6 +494,22 @@ phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *firs
 	*first += phyr_word_position(leaf->word[*index]);
 	return leaf;
 }
+
+/**
+ * phyr_settled - how much of a list appending will not change
+ * @list: list that is still being made
+ *
+ * Context: any; the list must not change meanwhile.
+ *
+ * Return: pages of all ranges but the last, which the next range can continue.
+ */
+u64 phyr_settled(const struct phyr_list *list)
+{
+	const struct phyr_leaf *leaf = list->tail;
+
+	return leaf ? list->nr_pages - phyr_leaf_range_pages(leaf, leaf->nr - 1) : 0;
+}
+EXPORT_SYMBOL_GPL(phyr_settled);
 
 /**
  * phyr_at - what is at a byte of a list

@@ -15,6 +15,11 @@
 
 #include <linux/types.h>
 
+/* Bits of a page frame number that a list has room for */
+#define PHYR_PFN_BITS	40
+/* and of an address */
+#define PHYR_ADDR_BITS	(PHYR_PFN_BITS + PAGE_SHIFT)
+
 struct p2pdma_provider;
 struct page;
 struct phyr_leaf;
@@ -24,6 +29,7 @@ struct phyr_leaf;
  * @nr_pages: pages in all ranges together
  * @nr_ranges: ranges, after neighbours were merged
  * @memory: bytes of memory that the list has allocated
+ * @mmio: whether any range has a provider
  *
  * The owner serialises appending against everything else. Readers need no lock
  * among themselves and never sleep.
@@ -32,6 +38,7 @@ struct phyr_list {
 	u64			nr_pages;
 	u64			nr_ranges;
 	size_t			memory;
+	bool			mmio;
 	/* private: */
 	void			*root;	/* of the tree, NULL while empty */
 	struct phyr_leaf	*tail;	/* takes the next range */
@@ -61,12 +68,24 @@ struct phyr_cursor {
 	unsigned int		index;
 };
 
+/**
+ * phyr_left - how much of its window a cursor has left
+ * @cur: cursor that phyr_seek() has set
+ *
+ * Return: bytes in the pieces that phyr_next() has not given yet.
+ */
+static inline u64 phyr_left(const struct phyr_cursor *cur)
+{
+	return cur->left;
+}
+
 void phyr_list_init(struct phyr_list *list);
 void phyr_list_destroy(struct phyr_list *list);
 int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 		     struct p2pdma_provider *provider, gfp_t gfp);
 int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 			   size_t nr, gfp_t gfp);
+u64 phyr_settled(const struct phyr_list *list);
 struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);

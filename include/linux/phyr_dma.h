@@ -5,6 +5,20 @@
  * A struct phyr_list goes in, a struct phyr_dma comes out: DMA ranges that a
  * driver walks with a cursor and puts into its page tables. Neither is ever
  * written into the other.
+ *
+ * Who has the whole list maps it by phyr_dma_map(). Who makes it piece by piece
+ * can map it at the same pace::
+ *
+ *	ret = phyr_dma_begin(&dma, dev, nr_pages, flags, dir, attrs);
+ *	while (!ret && (more to come)) {
+ *		ret = phyr_list_append(&list, ...);
+ *		if (!ret)
+ *			ret = phyr_dma_add(&dma, &list);
+ *	}
+ *	if (!ret)
+ *		ret = phyr_dma_finish(&dma, &list);
+ *	if (ret)
+ *		phyr_dma_unmap(&dma, &list);
  */
 #ifndef _LINUX_PHYR_DMA_H
 #define _LINUX_PHYR_DMA_H
@@ -12,23 +26,14 @@
 #include <linux/dma-mapping.h>
 #include <linux/phyr.h>
 
-/**
- * enum phyr_dma_mode - how the DMA addresses of a mapping are known
- * @PHYR_DMA_NONE: not mapped
- * @PHYR_DMA_LINEAR: one range, allocated in the IOVA space and linked
- * @PHYR_DMA_DIRECT: the physical addresses, translated; nothing is stored
- * @PHYR_DMA_RANGES: a stored list of DMA ranges
- */
-enum phyr_dma_mode {
-	PHYR_DMA_NONE,
-	PHYR_DMA_LINEAR,
-	PHYR_DMA_DIRECT,
-	PHYR_DMA_RANGES,
-};
+/* One contiguous DMA range, or an error; else as few as the device allows. */
+#define PHYR_DMA_LINEAR		BIT(0)
+/* The list may have peer-to-peer MMIO in it. */
+#define PHYR_DMA_P2P		BIT(1)
 
 /**
  * struct phyr_dma - the DMA ranges of a list of physical ranges
- * @nr_pages: pages mapped, the same as in the list
+ * @nr_pages: pages mapped so far; all of the list, once it is finished
  *
  * Page granular like its list, byte for byte in the same order. All zero is a
  * mapping of nothing.
@@ -36,10 +41,15 @@ enum phyr_dma_mode {
 struct phyr_dma {
 	u64			nr_pages;
 	/* private: */
-	enum phyr_dma_mode	mode;
+	u64			max_pages;	/* that the list may come to */
 	struct device		*dev;
+	unsigned long		attrs;
+	u8			dir;
+	u8			flags;
+	u8			how;		/* enum phyr_dma_how */
+	size_t			linked;		/* bytes linked into the IOVA span */
+	struct dma_iova_state	state;		/* the span, if there is one */
 	union {
-		struct dma_iova_state	state;
 		const struct phyr_list	*direct;
 		struct phyr_list	ranges;
 	};
@@ -58,16 +68,29 @@ struct phyr_dma_cursor {
 	struct phyr_cursor	at;
 };
 
-int phyr_dma_map(struct device *dev, struct phyr_dma *dma,
-		 const struct phyr_list *list, enum dma_data_direction dir,
-		 unsigned long attrs);
-void phyr_dma_unmap(struct phyr_dma *dma, const struct phyr_list *list,
-		    enum dma_data_direction dir, unsigned long attrs);
+int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
+		   unsigned int flags, enum dma_data_direction dir,
+		   unsigned long attrs);
+int phyr_dma_add(struct phyr_dma *dma, const struct phyr_list *list);
+int phyr_dma_finish(struct phyr_dma *dma, const struct phyr_list *list);
+int phyr_dma_map(struct phyr_dma *dma, struct device *dev,
+		 const struct phyr_list *list, unsigned int flags,
+		 enum dma_data_direction dir, unsigned long attrs);
+void phyr_dma_unmap(struct phyr_dma *dma, const struct phyr_list *list);
 int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,
 		      u64 offset, u64 length);
 void phyr_dma_forget(struct phyr_dma *dma);
 void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 		   u64 offset, u64 length);
 bool phyr_dma_next(struct phyr_dma_cursor *cur);
+
+/* Between here and the IOMMU: see drivers/iommu/dma-iommu.c. */
+int dma_iova_link_phyr(struct device *dev, struct dma_iova_state *state,
+		       size_t offset, struct phyr_cursor *cur, size_t largest,
+		       enum dma_data_direction dir, unsigned long attrs,
+		       gfp_t gfp);
+void dma_iova_unlink_sparse(struct device *dev, struct dma_iova_state *state,
+			    size_t offset, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs);
 
 #endif /* _LINUX_PHYR_DMA_H */

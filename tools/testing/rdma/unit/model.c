@@ -21,6 +21,7 @@ static void model_add_piece(struct model *m, u64 pfn, struct p2pdma_provider *pr
 		.pfn = pfn,
 		.provider = provider,
 	};
+	m->mmio |= !!provider;
 }
 
 static void model_append(struct model *m, u64 pfn, u64 nr,
@@ -75,6 +76,12 @@ void twin_init(struct twin *t)
 
 static void twin_check_sums(const struct twin *t)
 {
+	const struct model *m = &t->model;
+	u64 settled = m->nr ? m->piece[m->nr - 1].first : 0;
+
+	check(phyr_settled(&t->list) == settled, "%llu pages are settled, expected %llu",
+	      phyr_settled(&t->list), settled);
+	check(t->list.mmio == m->mmio, "the list says %sMMIO", m->mmio ? "no " : "");
 	check(t->list.nr_pages == t->model.nr_pages,
 	      "%llu pages, expected %llu",
 	      t->list.nr_pages, t->model.nr_pages);

@@ -42,6 +42,7 @@ struct model {
 	size_t nr;
 	size_t room;
 	u64 nr_pages;
+	bool mmio;		/* some piece has a provider */
 	/* of the leaf at the end, since a piece ends where its leaf is full */
 	u64 leaf_pages;
 	u64 leaf_ranges;
