@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * An RDMA device on QEMU's edu PCI function.
+ *
+ * The function has one DMA engine and a buffer of 4 KiB of its own, and runs one
+ * request at a time: between the buffer and a DMA address. The driver does in
+ * software what a NIC does besides: it keeps the page tables of the MRs, finds
+ * MRs by key, checks access and bounds, and cuts a copy into requests.
+ *
+ * Locking: edu_dev.lock is held while the device runs requests, from the look at
+ * the MR's page table to the interrupt that ends the last one. So it serialises
+ * the engine, and who takes it after an MR's key is gone knows that the device has
+ * stopped using the MR. No memory is allocated and no other lock taken under it:
+ * edu_dev.mrs, which has a lock of its own for changes, is only read.
+ */
+#ifndef EDU_H
+#define EDU_H
+
+#include <linux/completion.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/xarray.h>
+#include <rdma/edu-abi.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/uverbs_ioctl.h>
+
+struct edu_dev {
+	struct ib_device ibdev;
+	struct pci_dev *pdev;
+	void __iomem *regs;
+
+	struct mutex lock;		/* see above */
+	struct completion done;		/* of the request that runs */
+	bool dead;			/* gone, or it did not answer */
+
+	struct xarray mrs;		/* the MRs by key */
+	u32 next_key;
+
+#ifdef CONFIG_INFINIBAND_EDU_TEST
+	dma_addr_t stale;		/* of the MR deregistered last, under lock */
+	struct dentry *debugfs;
+#endif
+};
+
+/**
+ * struct edu_mr - an MR and its page table
+ * @ibmr: what the core knows of it
+ * @pd: PD it belongs to; ibmr.pd is set only when the key is known already
+ * @umem: the memory
+ * @access: IB_ACCESS_*
+ * @first: byte of the first block that is the first of the MR
+ * @shift: the size of blocks is 1 << @shift
+ * @nr_blocks: blocks in the table
+ * @blocks: DMA address of each
+ */
+struct edu_mr {
+	struct ib_mr ibmr;
+	struct ib_pd *pd;
+	struct ib_umem *umem;
+	int access;
+	u64 first;
+	unsigned int shift;
+	size_t nr_blocks;
+	dma_addr_t *blocks;
+};
+
+static inline struct edu_dev *to_edu(struct ib_device *ibdev)
+{
+	return container_of(ibdev, struct edu_dev, ibdev);
+}
+
+static inline struct edu_mr *to_edu_mr(struct ib_mr *ibmr)
+{
+	return container_of(ibmr, struct edu_mr, ibmr);
+}
+
+extern const struct uapi_definition edu_uapi_defs[];
+
+struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
+			      u64 iova, int access, struct ib_dmah *dmah,
+			      struct ib_udata *udata);
+int edu_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
+
+/* Which way a request goes, seen from the memory. */
+enum edu_dir {
+	EDU_READ,
+	EDU_WRITE,
+};
+
+int edu_dma_init(struct edu_dev *edu);
+void edu_dma_exit(struct edu_dev *edu);
+int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
+	    u32 len);
+int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
+	     const struct edu_copy_req *req);
+
+#ifdef CONFIG_INFINIBAND_EDU_TEST
+void edu_test_init(struct edu_dev *edu);
+void edu_test_exit(struct edu_dev *edu);
+void edu_test_dereg(struct edu_dev *edu, const struct edu_mr *mr);
+#else
+static inline void edu_test_init(struct edu_dev *edu) {}
+static inline void edu_test_exit(struct edu_dev *edu) {}
+static inline void edu_test_dereg(struct edu_dev *edu,
+				  const struct edu_mr *mr) {}
+#endif
+
+#endif
