@@ -38,7 +38,16 @@
 /* Pages of a range that are unpinned between two chances to reschedule. */
 #define UMEM_UNPIN_RUN	(SZ_16M >> PAGE_SHIFT)
 
-/* Add pinned pages to the list. Unpins those that do not make it there. */
+/* Whether the device does DMA; rxe, siw and rdmavt use CPU addresses. */
+static bool ib_umem_has_dma(const struct ib_umem *umem)
+{
+	return !ib_uses_virt_dma(umem->ibdev);
+}
+
+/*
+ * Add pinned pages to the list and map what that completes. Unpins those that
+ * do not make it to the list.
+ */
 static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 {
 	u64 before = umem->phyr.nr_pages;
@@ -48,48 +57,63 @@ static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 		u64 added = umem->phyr.nr_pages - before;
 
 		unpin_user_pages(pages + added, nr - added);
+		return ret;
 	}
-	return ret;
+	return ib_umem_has_dma(umem) ? phyr_dma_add(&umem->dma, &umem->phyr) : 0;
+}
+
+/* Pin from @addr on, in batches that @pages has room for. */
+static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
+			     unsigned long nr_pages, unsigned int gup_flags,
+			     struct page **pages)
+{
+	while (nr_pages) {
+		int nr = min(nr_pages, UMEM_PIN_BATCH);
+		int ret;
+
+		cond_resched();
+		nr = pin_user_pages_fast(addr, nr, gup_flags, pages);
+		if (nr <= 0)
+			return nr ?: -EFAULT;
+		ret = ib_umem_append(umem, pages, nr);
+		if (ret)
+			return ret;
+		addr += nr * PAGE_SIZE;
+		nr_pages -= nr;
+	}
+	return 0;
 }
 
 /**
- * ib_umem_pin - pin the memory of a umem and list its physical ranges
- * @umem: address and length set, nothing pinned yet
+ * ib_umem_pin - pin the memory of a umem, list its ranges, map them
+ * @umem: address, length and DMA attributes set, nothing pinned yet
  * @nr_pages: pages to pin, from the one that holds umem->address
  * @gup_flags: FOLL_* for pin_user_pages_fast()
  *
+ * Mapped is for a device that does DMA, batch by batch as the pages come.
  * Context: process context of the memory's owner, without mmap_lock.
  *
- * Return: 0 or what pinning or the allocation of the list said, with nothing
- * pinned.
+ * Return: 0 or what pinning, the allocation of the list or mapping said, with
+ * nothing pinned or mapped.
  */
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 		unsigned int gup_flags)
 {
-	unsigned long addr = umem->address & PAGE_MASK;
-	struct page **pages;
+	struct page **pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	int ret = 0;
 
-	pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
-
-	while (nr_pages) {
-		int nr = min(nr_pages, UMEM_PIN_BATCH);
-
-		cond_resched();
-		nr = pin_user_pages_fast(addr, nr, gup_flags, pages);
-		if (nr <= 0) {
-			ret = nr ?: -EFAULT;
-			break;
-		}
-		ret = ib_umem_append(umem, pages, nr);
-		if (ret)
-			break;
-		addr += nr * PAGE_SIZE;
-		nr_pages -= nr;
-	}
+	if (ib_umem_has_dma(umem))
+		ret = phyr_dma_begin(&umem->dma, umem->ibdev->dma_device,
+				     nr_pages, 0, DMA_BIDIRECTIONAL,
+				     umem->dma_attrs);
+	if (!ret)
+		ret = ib_umem_pin_pages(umem, umem->address & PAGE_MASK,
+					nr_pages, gup_flags, pages);
 	kfree(pages);
+	if (!ret && ib_umem_has_dma(umem))
+		ret = phyr_dma_finish(&umem->dma, &umem->phyr);
 	if (ret)
 		ib_umem_unpin(umem, false);
 	return ret;
@@ -120,7 +144,7 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
 }
 
 /**
- * ib_umem_unpin - unpin the memory of a umem and free the list of its ranges
+ * ib_umem_unpin - undo ib_umem_pin(), complete or not
  * @umem: umem whose memory no device uses any more
  * @dirty: whether it was written to
  *
@@ -131,6 +155,8 @@ void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 	struct page *pages[UMEM_UNPIN_BATCH];
 	struct phyr_cursor cur;
 
+	/* No device may reach a page that is let go. */
+	phyr_dma_unmap(&umem->dma, &umem->phyr);
 	phyr_seek(&cur, &umem->phyr, 0, U64_MAX);
 	for (;;) {
 		unsigned int nr = phyr_next_pages(&cur, pages, ARRAY_SIZE(pages));
@@ -144,35 +170,6 @@ void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 			break;
 	}
 	phyr_list_destroy(&umem->phyr);
-}
-
-/**
- * ib_umem_map_dma - map the ranges of a pinned umem for its device
- * @umem: pinned umem
- *
- * Nothing to do for a device that uses CPU addresses.
- * Context: may sleep.
- *
- * Return: 0 or what phyr_dma_map() said.
- */
-int ib_umem_map_dma(struct ib_umem *umem)
-{
-	if (ib_uses_virt_dma(umem->ibdev))
-		return 0;
-	return phyr_dma_map(umem->ibdev->dma_device, &umem->dma, &umem->phyr,
-			    DMA_BIDIRECTIONAL, umem->dma_attrs);
-}
-
-/**
- * ib_umem_unmap_dma - undo ib_umem_map_dma()
- * @umem: pinned umem that the device does not use any more
- *
- * Context: may sleep.
- */
-void ib_umem_unmap_dma(struct ib_umem *umem)
-{
-	phyr_dma_unmap(&umem->dma, &umem->phyr, DMA_BIDIRECTIONAL,
-		       umem->dma_attrs);
 }
 
 /**
@@ -192,6 +189,25 @@ struct page *ib_umem_page(const struct ib_umem *umem, u64 offset)
 	return vec.len ? phys_to_page(vec.paddr) : NULL;
 }
 EXPORT_SYMBOL_GPL(ib_umem_page);
+
+/**
+ * ib_umem_seek - put a cursor before a window of a pinned umem
+ * @cur: cursor to set
+ * @umem: pinned umem
+ * @offset: in bytes from the first pinned page
+ * @length: bytes in the window; it ends with the umem at the latest
+ *
+ * One search, whatever the length. Then phyr_next() gives the window's pieces,
+ * or ib_umem_next_page() its pages.
+ * Context: any, without a lock.
+ */
+void ib_umem_seek(struct phyr_cursor *cur, const struct ib_umem *umem,
+		  u64 offset, u64 length)
+{
+	phyr_seek(cur, &umem->phyr, offset, length);
+	cur->vec.len = 0;
+}
+EXPORT_SYMBOL_GPL(ib_umem_seek);
 
 /**
  * ib_umem_copy_from - copy from a pinned umem to a kernel buffer

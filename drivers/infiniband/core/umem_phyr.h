@@ -10,7 +10,5 @@ struct ib_umem;
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 		unsigned int gup_flags);
 void ib_umem_unpin(struct ib_umem *umem, bool dirty);
-int ib_umem_map_dma(struct ib_umem *umem);
-void ib_umem_unmap_dma(struct ib_umem *umem);
 
 #endif /* UMEM_PHYR_H */

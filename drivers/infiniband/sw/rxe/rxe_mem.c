@@ -9,13 +9,15 @@
  *  - a DMA MR's iova is a kernel address,
  *  - a fast registration MR has a table with an entry for each MR page, or for
  *    each system page of a larger MR page,
- *  - a user MR has the physical ranges of its umem, which are in the kernel's
- *    direct map, for rxe is not built with highmem.
+ *  - a user MR has the physical ranges of its umem or of a dma-buf, which are
+ *    in the kernel's direct map, for rxe is not built with highmem.
  *
- * The addresses last as long as the MR: the caller holds a reference to it, and
- * the pages stay pinned until the last one is gone, so there is no lock here
- * and nothing to undo. ODP MRs take their own way, see rxe_odp.c.
+ * The addresses last from rxe_mr_begin() to rxe_mr_end(). For all but dma-bufs,
+ * see rxe_dmabuf.c, those have nothing to do: the caller holds a reference to
+ * the MR, and the pages stay pinned until the last one is gone. ODP MRs take
+ * their own way, see rxe_odp.c.
  */
+#include <linux/io.h>
 #include <linux/libnvdimm.h>
 #include <linux/mm.h>
 
@@ -50,12 +52,6 @@ int mr_check_range(struct rxe_mr *mr, u64 iova, size_t length)
 	return -EINVAL;
 }
 
-/* Memory of an MR that the CPU sees in one piece. */
-struct rxe_span {
-	void	*va;
-	size_t	len;
-};
-
 static struct rxe_span rxe_fast_mr_span(struct rxe_mr *mr, u64 iova)
 {
 	size_t unit = min(mr_page_size(mr), PAGE_SIZE);
@@ -73,11 +69,38 @@ static struct rxe_span rxe_fast_mr_span(struct rxe_mr *mr, u64 iova)
 	};
 }
 
-static struct rxe_span rxe_user_mr_span(struct rxe_mr *mr, u64 iova)
+/* Begin an access, for whatever it takes until rxe_mr_end(). */
+static __always_inline int rxe_mr_begin(struct rxe_mr *mr,
+					struct rxe_ranges *ranges,
+					enum dma_data_direction dir)
 {
-	u64 offset = iova - mr->ibmr.iova + ib_umem_offset(mr->umem);
-	struct phys_vec vec = phyr_at(&mr->umem->phyr, offset);
+	if (mr->ibmr.type != IB_MR_TYPE_USER)
+		return 0;
+	if (unlikely(mr->dmabuf))
+		return rxe_dmabuf_begin(mr->dmabuf, ranges, dir);
+	ranges->list = &mr->umem->phyr;
+	ranges->mapping = NULL;
+	ranges->offset = ib_umem_offset(mr->umem);
+	return 0;
+}
 
+static __always_inline void rxe_mr_end(struct rxe_mr *mr,
+				       struct rxe_ranges *ranges,
+				       enum dma_data_direction dir)
+{
+	if (unlikely(mr->dmabuf))
+		rxe_dmabuf_end(mr->dmabuf, ranges, dir);
+}
+
+static struct rxe_span rxe_user_mr_span(struct rxe_mr *mr,
+					const struct rxe_ranges *ranges, u64 iova)
+{
+	u64 offset = iova - mr->ibmr.iova + ranges->offset;
+	struct phys_vec vec;
+
+	if (unlikely(ranges->mapping))
+		return rxe_dmabuf_span(ranges, offset);
+	vec = phyr_at(ranges->list, offset);
 	return (struct rxe_span) { phys_to_virt(vec.paddr), vec.len };
 }
 
@@ -85,17 +108,27 @@ static struct rxe_span rxe_user_mr_span(struct rxe_mr *mr, u64 iova)
  * The first piece of a range of an MR, a range that mr_check_range() let pass.
  * Empty where the MR has no memory: a table with a hole.
  */
-static __always_inline struct rxe_span rxe_mr_span(struct rxe_mr *mr, u64 iova,
-						   size_t length)
+static __always_inline struct rxe_span
+rxe_mr_span(struct rxe_mr *mr, const struct rxe_ranges *ranges, u64 iova,
+	    size_t length)
 {
 	struct rxe_span span = { ib_virt_dma_to_ptr(iova), length };
 
 	if (mr->ibmr.type == IB_MR_TYPE_USER)
-		span = rxe_user_mr_span(mr, iova);
+		span = rxe_user_mr_span(mr, ranges, iova);
 	else if (mr->ibmr.type == IB_MR_TYPE_MEM_REG)
 		span = rxe_fast_mr_span(mr, iova);
 	span.len = min(span.len, length);
 	return span;
+}
+
+static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
+			enum rxe_mr_copy_dir dir)
+{
+	if (dir == RXE_TO_MR_OBJ)
+		memcpy_toio(va, addr, len);
+	else
+		memcpy_fromio(addr, va, len);
 }
 
 /**
@@ -106,14 +139,19 @@ static __always_inline struct rxe_span rxe_mr_span(struct rxe_mr *mr, u64 iova,
  * @length: bytes to copy
  * @dir: RXE_TO_MR_OBJ or RXE_FROM_MR_OBJ
  *
- * Context: may sleep for an ODP MR.
+ * Context: may sleep for an MR with ODP or of a dma-buf.
  *
  * Return: 0, -EINVAL where the range is not in the MR, -EFAULT where the MR has
- * no memory there, or what an ODP fault said.
+ * no memory there, or what an ODP fault or a dma-buf's exporter said.
  */
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		enum rxe_mr_copy_dir dir)
 {
+	enum dma_data_direction access = dir == RXE_TO_MR_OBJ ?
+					 DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
+	struct rxe_ranges ranges;
+	int err;
+
 	if (length == 0)
 		return 0;
 	if (WARN_ON(!mr))
@@ -124,12 +162,19 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 	if (is_odp_mr(mr))
 		return rxe_odp_mr_copy(mr, iova, addr, length, dir);
 
+	err = rxe_mr_begin(mr, &ranges, access);
+	if (unlikely(err))
+		return err;
 	do {
-		struct rxe_span span = rxe_mr_span(mr, iova, length);
+		struct rxe_span span = rxe_mr_span(mr, &ranges, iova, length);
 
-		if (unlikely(!span.len))
-			return -EFAULT;
-		if (dir == RXE_TO_MR_OBJ)
+		if (unlikely(!span.len)) {
+			err = -EFAULT;
+			break;
+		}
+		if (unlikely(span.io))
+			rxe_copy_io((void __iomem *)span.va, addr, span.len, dir);
+		else if (dir == RXE_TO_MR_OBJ)
 			memcpy(span.va, addr, span.len);
 		else
 			memcpy(addr, span.va, span.len);
@@ -137,15 +182,16 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		iova += span.len;
 		length -= span.len;
 	} while (length);
+	rxe_mr_end(mr, &ranges, access);
 
-	return 0;
+	return err;
 }
 
 /**
  * rxe_flush_pmem_iova - make a range of an MR persistent
  * @mr: MR with a reference held, registered for persistent flush
  * @start: where in the MR
- * @length: bytes to flush; of any size, but for an ODP MR
+ * @length: bytes to flush
  *
  * Context: may sleep for an ODP MR.
  *
@@ -154,6 +200,7 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
  */
 int rxe_flush_pmem_iova(struct rxe_mr *mr, u64 start, size_t length)
 {
+	struct rxe_ranges ranges;
 	int err;
 
 	/* mr must be valid even if length is zero */
@@ -167,42 +214,58 @@ int rxe_flush_pmem_iova(struct rxe_mr *mr, u64 start, size_t length)
 		return rxe_odp_flush_pmem_iova(mr, start, length);
 
 	err = mr_check_range(mr, start, length);
+	if (!err)
+		err = rxe_mr_begin(mr, &ranges, DMA_BIDIRECTIONAL);
 	if (err)
 		return err;
 	while (length) {
-		struct rxe_span span = rxe_mr_span(mr, start, length);
+		struct rxe_span span = rxe_mr_span(mr, &ranges, start, length);
 
-		if (!span.len)
-			return -EFAULT;
+		if (!span.len) {
+			err = -EFAULT;
+			break;
+		}
 		arch_wb_cache_pmem(span.va, span.len);
 		start += span.len;
 		length -= span.len;
 	}
-	return 0;
+	rxe_mr_end(mr, &ranges, DMA_BIDIRECTIONAL);
+	return err;
 }
 
 /* Guarantee atomicity of atomic operations at the machine level. */
 DEFINE_SPINLOCK(atomic_ops_lock);
 
-/* The 8 bytes that an atomic operation works on, aligned: one piece always. */
-static enum resp_states rxe_mr_atomic_va(struct rxe_mr *mr, u64 iova, u64 **va)
+/*
+ * Begin an access to the 8 bytes that an atomic operation works on. They are
+ * aligned: one piece always. The access has begun only if the state is
+ * RESPST_NONE.
+ */
+static enum resp_states rxe_mr_begin_atomic(struct rxe_mr *mr, u64 iova,
+					    struct rxe_ranges *ranges,
+					    struct rxe_span *at)
 {
-	struct rxe_span span = {};
+	enum resp_states state = RESPST_NONE;
+	struct rxe_span span;
 
 	/* See IBA oA19-28 */
-	if (!mr_check_range(mr, iova, sizeof(**va)))
-		span = rxe_mr_span(mr, iova, sizeof(**va));
+	if (mr_check_range(mr, iova, sizeof(u64)) ||
+	    rxe_mr_begin(mr, ranges, DMA_BIDIRECTIONAL))
+		return RESPST_ERR_RKEY_VIOLATION;
+
+	span = rxe_mr_span(mr, ranges, iova, sizeof(u64));
 	if (!span.len) {
 		rxe_dbg_mr(mr, "iova out of range\n");
-		return RESPST_ERR_RKEY_VIOLATION;
-	}
-	/* See IBA A19.4.2 */
-	if (!IS_ALIGNED((uintptr_t)span.va, sizeof(**va))) {
+		state = RESPST_ERR_RKEY_VIOLATION;
+	} else if (!IS_ALIGNED((uintptr_t)span.va, sizeof(u64))) {
+		/* See IBA A19.4.2 */
 		rxe_dbg_mr(mr, "iova not aligned\n");
-		return RESPST_ERR_MISALIGNED_ATOMIC;
+		state = RESPST_ERR_MISALIGNED_ATOMIC;
 	}
-	*va = span.va;
-	return RESPST_NONE;
+	if (state != RESPST_NONE)
+		rxe_mr_end(mr, ranges, DMA_BIDIRECTIONAL);
+	*at = span;
+	return state;
 }
 
 /**
@@ -214,22 +277,33 @@ static enum resp_states rxe_mr_atomic_va(struct rxe_mr *mr, u64 iova, u64 **va)
  * @swap_add: what to store or add
  * @orig_val: gets the value from before
  *
+ * The CPU's atomics do not reach over PCI, so MMIO has none.
+ * Context: may sleep for an MR of a dma-buf.
+ *
  * Return: RESPST_NONE or the state that handles the error.
  */
 enum resp_states rxe_mr_do_atomic_op(struct rxe_mr *mr, u64 iova, int opcode,
 				     u64 compare, u64 swap_add, u64 *orig_val)
 {
+	struct rxe_ranges ranges;
 	enum resp_states state;
+	struct rxe_span at;
 	u64 *va;
 
 	if (unlikely(mr->state != RXE_MR_STATE_VALID)) {
 		rxe_dbg_mr(mr, "mr not in valid state\n");
 		return RESPST_ERR_RKEY_VIOLATION;
 	}
-	state = rxe_mr_atomic_va(mr, iova, &va);
+	state = rxe_mr_begin_atomic(mr, iova, &ranges, &at);
 	if (state != RESPST_NONE)
 		return state;
+	if (at.io) {
+		rxe_dbg_mr(mr, "no atomics in MMIO\n");
+		rxe_mr_end(mr, &ranges, DMA_BIDIRECTIONAL);
+		return RESPST_ERR_RKEY_VIOLATION;
+	}
 
+	va = at.va;
 	spin_lock_bh(&atomic_ops_lock);
 	*orig_val = *va;
 	if (opcode != IB_OPCODE_RC_COMPARE_SWAP)
@@ -237,6 +311,7 @@ enum resp_states rxe_mr_do_atomic_op(struct rxe_mr *mr, u64 iova, int opcode,
 	else if (*orig_val == compare)
 		*va = swap_add;
 	spin_unlock_bh(&atomic_ops_lock);
+	rxe_mr_end(mr, &ranges, DMA_BIDIRECTIONAL);
 
 	return RESPST_NONE;
 }
@@ -247,18 +322,24 @@ enum resp_states rxe_mr_do_atomic_op(struct rxe_mr *mr, u64 iova, int opcode,
  * @iova: where in the MR
  * @value: what to write
  *
+ * Context: may sleep for an MR of a dma-buf.
+ *
  * Return: RESPST_NONE or the state that handles the error.
  */
 enum resp_states rxe_mr_do_atomic_write(struct rxe_mr *mr, u64 iova, u64 value)
 {
+	struct rxe_ranges ranges;
 	enum resp_states state;
-	u64 *va;
+	struct rxe_span at;
 
-	state = rxe_mr_atomic_va(mr, iova, &va);
+	state = rxe_mr_begin_atomic(mr, iova, &ranges, &at);
 	if (state != RESPST_NONE)
 		return state;
 
-	/* Do atomic write after all prior operations have completed */
-	smp_store_release(va, value);
+	if (at.io)
+		writeq(value, (void __iomem *)at.va);
+	else	/* Do it after all prior operations have completed, as writeq() does */
+		smp_store_release((u64 *)at.va, value);
+	rxe_mr_end(mr, &ranges, DMA_BIDIRECTIONAL);
 	return RESPST_NONE;
 }

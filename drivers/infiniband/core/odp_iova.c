@@ -1,0 +1,1031 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * On-demand paging: regions of user memory that hold no page until one is used.
+ *
+ * A region (struct ib_odp) is a range of virtual addresses of one process, or
+ * all of them: explicit and implicit regions, of any size, are the same thing.
+ * Registering one reserves nothing for its pages. What is known of them is in
+ * spans, which are made when one of their addresses is touched first:
+ *
+ *	region			xarray by virtual address
+ *	  span			notifier, lock, state of its pages
+ *	    unsigned long[]	an entry for each page, as HMM gives it
+ *
+ * A span covers the virtual addresses whose page states fit in one page of
+ * memory: as many as one leaf table of the CPU maps, 2 MiB on x86. So a huge
+ * page of the CPU is a whole span, an invalidation disturbs faults and accesses
+ * of its own span only, and no allocation is larger than a page.
+ *
+ * A page entry is valid from the fault that brings the page in until the
+ * notifier says that the CPU's mapping changes. HMM_PFN_WRITE in an entry means
+ * more than that the CPU may write: the owner asked for it. Such a page counts
+ * as written, and is marked dirty when the entry goes. Nobody holds a reference
+ * to the page; it stays because the notifier waits for the span's lock.
+ *
+ * Locks, outermost first
+ *
+ *   region->grow_lock (mutex)	making a span, and closing the region: no span
+ *				is made after. May allocate; takes mmap_lock for
+ *				the first notifier of a process.
+ *   mmap_lock, and all else	the notifier is called under them,
+ *   that reclaim takes		so none may be taken under a span's lock
+ *   span->lock (rw_semaphore)	Read: use pages by their entries. Write: change
+ *				entries, kill the span. Taken in reclaim: nothing
+ *				under it may allocate. One span's at a time.
+ *   region->spans' xa_lock	of the xarray
+ *   region->request_lock	list of faults in progress; nests in nothing
+ *
+ * Readers of a span run at the same time; an invalidation waits for those in
+ * its own span, who do no more than copy bytes.
+ *
+ * A fault walks the CPU's page table with no lock held, into memory of its own.
+ * Then it takes the span's lock, and where the notifier was called in between
+ * (mmu_interval_read_retry()) it walks again; else the entries are good, and
+ * stay so until the notifier is called.
+ *
+ * The life of a span
+ *
+ *   - made by a fault, under grow_lock: notifier first, then the xarray;
+ *   - an invalidation that takes its last page marks it, and a work item kills
+ *     it some time later if no page has come back: a notifier cannot be removed
+ *     where it is called from. A fault that brings nothing in kills it at once;
+ *   - killed: under its lock it becomes dead, drops its pages, and leaves the
+ *     xarray. Only then, with no lock held, its notifier is removed;
+ *   - freed with its last reference, after a grace period of RCU. The xarray has
+ *     one, and so has each fault that walks for it.
+ *
+ * An access has none: it takes the span's lock inside rcu_read_lock() and finds
+ * the span dead, or else keeps it alive by the lock, since killing takes it for
+ * write. It also lets go of the lock inside rcu_read_lock(), for up_read() may
+ * look at a semaphore that others have got and freed meanwhile.
+ *
+ * A fault can sleep for ever: userfaultfd. It keeps a reference to the region,
+ * which is memory only, and a user of the mm; none to the driver's MR, the
+ * device, or anything that is waited for. Whoever cannot wait so long has the
+ * fault done by a work item, ib_odp_fault_timeout(), waits for a bounded time,
+ * and comes back later. ib_odp_release() waits for no fault. A fault that wakes
+ * up afterwards finds its span dead and the region closed, and leaves.
+ */
+#include <linux/export.h>
+#include <linux/hmm.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/overflow.h>
+#include <linux/pid.h>
+#include <linux/rcupdate.h>
+#include <linux/rwsem.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <rdma/ib_odp.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/restrack.h>
+
+#include "odp_iova.h"
+
+/* Pages of a span: what one page of memory can hold the state of. */
+#define ODP_SPAN_PAGES	(PAGE_SIZE / sizeof(unsigned long))
+#define ODP_SPAN_SIZE	(ODP_SPAN_PAGES * PAGE_SIZE)
+#define ODP_SPAN_SHIFT	ilog2(ODP_SPAN_SIZE)
+
+/* Spans of a region that have no page. */
+#define ODP_SPAN_EMPTY	XA_MARK_0
+
+/* How long an empty span stays, for pages that come back soon. */
+#define ODP_REAP_DELAY	(HZ / 10)
+
+/* A page of a live span that is invalidated all the time is given up. */
+#define ODP_FAULT_JIFFIES	msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT)
+
+struct ib_odp_span {
+	struct mmu_interval_notifier notifier;
+	struct rw_semaphore lock;
+	/* Under lock, and valid while !dead. */
+	struct ib_odp *odp;
+	unsigned long *pfns;
+	unsigned int nr_valid;
+	bool dead;
+
+	struct kref ref;
+	struct rcu_head rcu;
+};
+
+/* A fault that a work item does. */
+struct odp_request {
+	struct work_struct work;
+	struct list_head link;
+	struct kref ref;
+	struct ib_odp *odp;
+	unsigned long va;
+	size_t len;
+	unsigned int flags;
+	unsigned long started;
+	struct completion done;
+	int ret;
+};
+
+static struct workqueue_struct *odp_wq;
+
+static unsigned long span_index(unsigned long va)
+{
+	return va >> ODP_SPAN_SHIFT;
+}
+
+static unsigned long span_start(const struct ib_odp_span *span)
+{
+	return span->notifier.interval_tree.start;
+}
+
+static unsigned long span_end(const struct ib_odp_span *span)
+{
+	return span->notifier.interval_tree.last + 1;
+}
+
+static unsigned int span_page(unsigned long va)
+{
+	return (va >> PAGE_SHIFT) % ODP_SPAN_PAGES;
+}
+
+static void span_release(struct kref *ref)
+{
+	struct ib_odp_span *span = container_of(ref, struct ib_odp_span, ref);
+
+	kfree_rcu(span, rcu);
+}
+
+static void span_put(struct ib_odp_span *span)
+{
+	kref_put(&span->ref, span_release);
+}
+
+/* The span of an address with a reference, or NULL. It may be dead soon. */
+static struct ib_odp_span *span_find(struct ib_odp *odp, unsigned long index)
+{
+	struct ib_odp_span *span;
+
+	rcu_read_lock();
+	span = xa_load(&odp->spans, index);
+	if (span && !kref_get_unless_zero(&span->ref))
+		span = NULL;
+	rcu_read_unlock();
+	return span;
+}
+
+/* Forget pages: nobody uses them after this, those written become dirty. */
+static unsigned int span_drop(struct ib_odp_span *span, unsigned long start,
+			      unsigned long end)
+{
+	struct folio *dirty = NULL;
+	unsigned int dropped = 0;
+	unsigned long va;
+
+	lockdep_assert_held_write(&span->lock);
+	for (va = start; va < end && span->nr_valid; va += PAGE_SIZE) {
+		unsigned long *entry = &span->pfns[span_page(va)];
+		struct folio *folio;
+
+		if (!(*entry & HMM_PFN_VALID))
+			continue;
+		if (*entry & HMM_PFN_WRITE) {
+			folio = page_folio(hmm_pfn_to_page(*entry));
+			if (folio != dirty)
+				folio_mark_dirty(folio);
+			dirty = folio;
+		}
+		*entry = 0;
+		span->nr_valid--;
+		dropped++;
+	}
+	return dropped;
+}
+
+static void span_mark_empty(struct ib_odp_span *span)
+{
+	struct ib_odp *odp = span->odp;
+
+	xa_set_mark(&odp->spans, span_index(span_start(span)), ODP_SPAN_EMPTY);
+	queue_delayed_work(odp_wq, &odp->reap, ODP_REAP_DELAY);
+}
+
+static void span_invalidate(struct ib_odp_span *span, unsigned long start,
+			    unsigned long end)
+{
+	struct ib_odp_stats *stats = &span->odp->stats;
+	unsigned int dropped;
+
+	dropped = span_drop(span, max(start, span_start(span)),
+			    min(end, span_end(span)));
+	if (!dropped)
+		return;
+	atomic64_inc(&stats->invalidations);
+	atomic64_add(dropped, &stats->invalidation_pages);
+	if (!span->nr_valid)
+		span_mark_empty(span);
+}
+
+static bool odp_invalidate(struct mmu_interval_notifier *notifier,
+			   const struct mmu_notifier_range *range,
+			   unsigned long seq)
+{
+	struct ib_odp_span *span =
+		container_of(notifier, struct ib_odp_span, notifier);
+
+	if (mmu_notifier_range_blockable(range))
+		down_write(&span->lock);
+	else if (!down_write_trylock(&span->lock))
+		return false;
+
+	mmu_interval_set_seq(notifier, seq);
+	if (!span->dead)
+		span_invalidate(span, range->start, range->end);
+
+	up_write(&span->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops odp_notifier_ops = {
+	.invalidate = odp_invalidate,
+};
+
+/*
+ * Take a span out of use: an empty one, or any. Context: process, no lock held,
+ * and a reference to the span.
+ */
+static void span_kill(struct ib_odp_span *span, bool empty_only)
+{
+	unsigned long index = span_index(span_start(span));
+
+	down_write(&span->lock);
+	if (span->dead || (empty_only && span->nr_valid)) {
+		if (!span->dead)
+			xa_clear_mark(&span->odp->spans, index, ODP_SPAN_EMPTY);
+		up_write(&span->lock);
+		return;
+	}
+	span_drop(span, span_start(span), span_end(span));
+	span->dead = true;
+	xa_erase(&span->odp->spans, index);
+	span->odp = NULL;
+	free_page((unsigned long)span->pfns);
+	span->pfns = NULL;
+	up_write(&span->lock);
+
+	mmu_interval_notifier_remove(&span->notifier);
+	span_put(span);
+}
+
+static void odp_reap(struct work_struct *work)
+{
+	struct ib_odp *odp = container_of(work, struct ib_odp, reap.work);
+	struct ib_odp_span *span;
+	unsigned long index;
+
+	xa_for_each_marked(&odp->spans, index, span, ODP_SPAN_EMPTY) {
+		span = span_find(odp, index);
+		if (!span)
+			continue;
+		span_kill(span, true);
+		span_put(span);
+		cond_resched();
+	}
+}
+
+static struct ib_odp_span *span_alloc(struct ib_odp *odp)
+{
+	struct ib_odp_span *span = kzalloc_obj(*span);
+
+	if (!span)
+		return NULL;
+	span->pfns = (unsigned long *)get_zeroed_page(GFP_KERNEL);
+	if (!span->pfns) {
+		kfree(span);
+		return NULL;
+	}
+	span->odp = odp;
+	kref_init(&span->ref);
+	init_rwsem(&span->lock);
+
+	/* The notifier takes it in reclaim: rare in tests, so tell lockdep. */
+	if (IS_ENABLED(CONFIG_LOCKDEP)) {
+		fs_reclaim_acquire(GFP_KERNEL);
+		down_write(&span->lock);
+		up_write(&span->lock);
+		fs_reclaim_release(GFP_KERNEL);
+	}
+	return span;
+}
+
+/* Make the span of an address. The caller holds grow_lock and a user of the mm. */
+static struct ib_odp_span *span_make(struct ib_odp *odp, unsigned long va)
+{
+	unsigned long start = max(ALIGN_DOWN(va, ODP_SPAN_SIZE), odp->start);
+	unsigned long end = ALIGN_DOWN(va, ODP_SPAN_SIZE) + ODP_SPAN_SIZE;
+	struct ib_odp_span *span;
+	int ret;
+
+	end = min(end, odp->end);
+	span = span_alloc(odp);
+	if (!span)
+		return ERR_PTR(-ENOMEM);
+
+	ret = mmu_interval_notifier_insert(&span->notifier, odp->umem.owning_mm,
+					   start, end - start,
+					   &odp_notifier_ops);
+	if (ret)
+		goto err_free;
+
+	kref_get(&span->ref);
+	ret = xa_err(xa_store(&odp->spans, span_index(va), span, GFP_KERNEL));
+	if (ret)
+		goto err_remove;
+	return span;
+
+err_remove:
+	mmu_interval_notifier_remove(&span->notifier);
+err_free:
+	free_page((unsigned long)span->pfns);
+	kfree(span);
+	return ERR_PTR(ret);
+}
+
+/* The span of an address with a reference, made if there is none. */
+static struct ib_odp_span *span_get(struct ib_odp *odp, unsigned long va)
+{
+	struct ib_odp_span *span = span_find(odp, span_index(va));
+
+	if (span)
+		return span;
+
+	mutex_lock(&odp->grow_lock);
+	span = span_find(odp, span_index(va));
+	if (odp->closed) {
+		if (span)
+			span_put(span);
+		span = ERR_PTR(-ENODEV);
+	} else if (!span) {
+		span = span_make(odp, va);
+	}
+	mutex_unlock(&odp->grow_lock);
+	return span;
+}
+
+/*
+ * Pages [start, end) of a span are at pfn and what follows, with the flags that
+ * HMM gave. What was valid before is the same page, else the notifier would
+ * have been called; it may have been made writable by an earlier fault.
+ */
+static unsigned int span_set(struct ib_odp_span *span, unsigned long start,
+			     unsigned long end, unsigned long pfn,
+			     unsigned long flags)
+{
+	unsigned int added = 0;
+	unsigned long va;
+
+	for (va = start; va < end; va += PAGE_SIZE, pfn++) {
+		unsigned long *entry = &span->pfns[span_page(va)];
+
+		if (*entry & HMM_PFN_VALID) {
+			WARN_ON_ONCE((*entry & ~HMM_PFN_FLAGS) != pfn);
+			*entry |= flags;
+		} else {
+			*entry = pfn | flags;
+			span->nr_valid++;
+			added++;
+		}
+	}
+	return added;
+}
+
+/*
+ * Take over what a walk found. A huge page of the CPU comes in as a whole: what
+ * the walk saw of it holds for all of it, and the notifier covers all of it
+ * that is in the span.
+ */
+static int span_install(struct ib_odp_span *span, const struct hmm_range *range,
+			unsigned int flags)
+{
+	unsigned int page_shift = span->odp->page_shift;
+	unsigned long va = range->start;
+	unsigned int added = 0;
+
+	while (va < range->end) {
+		unsigned long entry =
+			range->hmm_pfns[(va - range->start) >> PAGE_SHIFT];
+		unsigned int order = hmm_pfn_to_map_order(entry);
+		unsigned long first = ALIGN_DOWN(va, PAGE_SIZE << order);
+		unsigned long end = min(first + (PAGE_SIZE << order),
+					span_end(span));
+		unsigned long keep = HMM_PFN_VALID;
+
+		if (!(entry & HMM_PFN_VALID)) {
+			va += PAGE_SIZE;
+			continue;
+		}
+		if (order + PAGE_SHIFT < page_shift)
+			return -EINVAL;
+		if (flags & IB_ODP_WRITE)
+			keep |= HMM_PFN_WRITE;
+		first = max(first, span_start(span));
+		added += span_set(span, first, end,
+				  (entry & ~HMM_PFN_FLAGS) -
+				  ((va - first) >> PAGE_SHIFT), entry & keep);
+		va = end;
+	}
+	if (flags & IB_ODP_PREFETCH)
+		atomic64_add(added, &span->odp->stats.prefetch_pages);
+	else
+		atomic64_add(added, &span->odp->stats.fault_pages);
+	return 0;
+}
+
+/*
+ * Bring pages of one span in, with an array for the walk. -EAGAIN where the span
+ * died meanwhile.
+ */
+static int span_fault(struct ib_odp_span *span, unsigned long start,
+		      unsigned long end, unsigned int flags,
+		      unsigned long *pfns)
+{
+	unsigned long give_up = jiffies + ODP_FAULT_JIFFIES;
+	struct hmm_range range = {
+		.notifier = &span->notifier,
+		.start = start,
+		.end = end,
+		.hmm_pfns = pfns,
+	};
+	int ret;
+
+	if (!(flags & IB_ODP_SNAPSHOT))
+		range.default_flags = HMM_PFN_REQ_FAULT;
+	if (!(flags & IB_ODP_SNAPSHOT) && flags & IB_ODP_WRITE)
+		range.default_flags |= HMM_PFN_REQ_WRITE;
+
+	do {
+		memset(pfns, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*pfns));
+		ret = hmm_range_fault_unlocked_timeout(&range,
+						       ODP_FAULT_JIFFIES);
+		if (ret)
+			return ret;
+
+		down_write(&span->lock);
+		if (span->dead)
+			ret = -EAGAIN;
+		else if (mmu_interval_read_retry(&span->notifier,
+						 range.notifier_seq))
+			ret = -EBUSY;
+		else
+			ret = span_install(span, &range, flags);
+		up_write(&span->lock);
+	} while (ret == -EBUSY && time_before(jiffies, give_up));
+
+	return ret;
+}
+
+static bool span_is_empty(struct ib_odp_span *span)
+{
+	bool empty;
+
+	down_read(&span->lock);
+	empty = !span->dead && !span->nr_valid;
+	up_read(&span->lock);
+	return empty;
+}
+
+static int odp_fault_in_span(struct ib_odp *odp, unsigned long start,
+			     unsigned long end, unsigned int flags,
+			     unsigned long *pfns)
+{
+	struct ib_odp_span *span;
+	int ret;
+
+	do {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		span = span_get(odp, start);
+		if (IS_ERR(span))
+			return PTR_ERR(span);
+		ret = span_fault(span, start, end, flags, pfns);
+		if (span_is_empty(span))
+			span_kill(span, true);
+		span_put(span);
+		cond_resched();
+	} while (ret == -EAGAIN);
+
+	return ret;
+}
+
+/* As ib_odp_fault(), with a user of the mm held, for whole pages. */
+static int odp_fault_pages(struct ib_odp *odp, unsigned long start,
+			   unsigned long end, unsigned int flags)
+{
+	unsigned long *pfns = (unsigned long *)__get_free_page(GFP_KERNEL);
+	unsigned long stop;
+	int ret = 0;
+
+	if (!pfns)
+		return -ENOMEM;
+	for (; !ret && start < end; start = stop) {
+		stop = min(ALIGN_DOWN(start, ODP_SPAN_SIZE) + ODP_SPAN_SIZE,
+			   end);
+		ret = odp_fault_in_span(odp, start, stop, flags, pfns);
+	}
+	free_page((unsigned long)pfns);
+	return ret;
+}
+
+/* The memory belongs to a process: when that has ended, nobody else gets at it. */
+static bool odp_owner_lives(struct ib_odp *odp)
+{
+	bool lives;
+
+	rcu_read_lock();
+	lives = pid_task(odp->tgid, PIDTYPE_TGID);
+	rcu_read_unlock();
+	return lives;
+}
+
+/**
+ * ib_odp_fault - bring pages of a region in
+ * @odp: the region, held
+ * @va: address of the first byte
+ * @len: bytes
+ * @flags: &enum ib_odp_flags
+ *
+ * All pages that hold a byte of the range, and the rest of the huge pages among
+ * them. They may be gone again when this returns. With IB_ODP_SNAPSHOT it is no
+ * error where there is no page.
+ *
+ * Context: process, no lock held. May sleep for as long as a page fault of the
+ * process can: for ever with userfaultfd, unless the caller is killed.
+ *
+ * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory or the
+ * region is not there; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
+ * again.
+ */
+int ib_odp_fault(struct ib_odp *odp, unsigned long va, size_t len,
+		 unsigned int flags)
+{
+	struct mm_struct *mm = odp->umem.owning_mm;
+	unsigned long size = BIT(odp->page_shift);
+	unsigned long end;
+	int ret;
+
+	if (!len)
+		return 0;
+	if (flags & IB_ODP_WRITE && !odp->umem.writable)
+		return -EPERM;
+	if (check_add_overflow(va, len, &end) || va < odp->start ||
+	    end > min(odp->end, mm->task_size))
+		return -EFAULT;
+	if (!odp_owner_lives(odp) || !mmget_not_zero(mm))
+		return -EFAULT;
+
+	if (!(flags & IB_ODP_PREFETCH))
+		atomic64_inc(&odp->stats.faults);
+	ret = odp_fault_pages(odp, ALIGN_DOWN(va, size), ALIGN(end, size),
+			      flags);
+	mmput_async(mm);
+	return ret;
+}
+EXPORT_SYMBOL(ib_odp_fault);
+
+static void request_release(struct kref *ref)
+{
+	struct odp_request *req = container_of(ref, struct odp_request, ref);
+
+	ib_odp_put(req->odp);
+	kfree(req);
+}
+
+static void request_work(struct work_struct *work)
+{
+	struct odp_request *req = container_of(work, struct odp_request, work);
+	struct ib_odp *odp = req->odp;
+
+	req->ret = ib_odp_fault(odp, req->va, req->len, req->flags);
+
+	spin_lock(&odp->request_lock);
+	list_del(&req->link);
+	spin_unlock(&odp->request_lock);
+	complete_all(&req->done);
+	kref_put(&req->ref, request_release);
+}
+
+static struct odp_request *request_alloc(struct ib_odp *odp, unsigned long va,
+					 size_t len, unsigned int flags)
+{
+	struct odp_request *req = kzalloc_obj(*req);
+
+	if (!req)
+		return NULL;
+	INIT_WORK(&req->work, request_work);
+	init_completion(&req->done);
+	kref_init(&req->ref);
+	ib_odp_hold(odp);
+	req->odp = odp;
+	req->va = va;
+	req->len = len;
+	req->flags = flags;
+	req->started = jiffies;
+	return req;
+}
+
+/*
+ * One in progress that does what req would do, with a reference: the caller's
+ * own, most often, who comes again. A larger one may take too long.
+ */
+static struct odp_request *request_join(struct ib_odp *odp,
+					const struct odp_request *req)
+{
+	struct odp_request *other;
+
+	list_for_each_entry(other, &odp->requests, link) {
+		if (other->va == req->va && other->len == req->len &&
+		    other->flags == req->flags) {
+			kref_get(&other->ref);
+			return other;
+		}
+	}
+	return NULL;
+}
+
+/* Start a fault, or join one in progress. NULL: no memory. */
+static struct odp_request *request_start(struct ib_odp *odp, unsigned long va,
+					 size_t len, unsigned int flags)
+{
+	struct odp_request *req = request_alloc(odp, va, len, flags);
+	struct odp_request *other;
+
+	if (!req)
+		return NULL;
+
+	spin_lock(&odp->request_lock);
+	other = request_join(odp, req);
+	if (!other) {
+		kref_get(&req->ref);
+		list_add(&req->link, &odp->requests);
+	}
+	spin_unlock(&odp->request_lock);
+
+	if (other) {
+		kref_put(&req->ref, request_release);
+		return other;
+	}
+	queue_work(odp_wq, &req->work);
+	return req;
+}
+
+/**
+ * ib_odp_fault_timeout - start to bring pages in and wait for a while
+ * @odp: the region, held
+ * @va: address of the first byte
+ * @len: bytes
+ * @flags: &enum ib_odp_flags
+ * @timeout: how long a fault may be in progress before its waiters leave, in
+ * jiffies; 0 to start it only
+ *
+ * As ib_odp_fault(), done by a work item. A caller that comes again finds the
+ * work item that it left behind.
+ *
+ * Context: process, no lock held that a page fault may need.
+ *
+ * Return: as ib_odp_fault(), or -EAGAIN where the fault goes on.
+ */
+int ib_odp_fault_timeout(struct ib_odp *odp, unsigned long va, size_t len,
+			 unsigned int flags, unsigned long timeout)
+{
+	struct odp_request *req;
+	unsigned long age;
+	int ret = -EAGAIN;
+
+	req = request_start(odp, va, len, flags);
+	if (!req)
+		return -ENOMEM;
+
+	age = jiffies - req->started;
+	if (age < timeout)
+		wait_for_completion_timeout(&req->done, timeout - age);
+	if (completion_done(&req->done))
+		ret = req->ret;
+	kref_put(&req->ref, request_release);
+	return ret;
+}
+EXPORT_SYMBOL(ib_odp_fault_timeout);
+
+/* Let go of the lock of a span that may be freed by who takes it next. */
+static void span_unlock_read(struct ib_odp_span *span)
+{
+	rcu_read_lock();
+	up_read(&span->lock);
+	rcu_read_unlock();
+}
+
+static struct ib_odp_span *span_wait_read(struct ib_odp_span *span)
+{
+	bool dead;
+
+	down_read(&span->lock);
+	dead = span->dead;
+	if (dead)
+		up_read(&span->lock);
+	span_put(span);
+	return dead ? NULL : span;
+}
+
+/* The live span of an address, locked for reading, or NULL. */
+static struct ib_odp_span *span_lock_read(struct ib_odp *odp, unsigned long va)
+{
+	struct ib_odp_span *span;
+
+	rcu_read_lock();
+	span = xa_load(&odp->spans, span_index(va));
+	if (!span || !down_read_trylock(&span->lock))
+		goto slow;
+	if (unlikely(span->dead)) {
+		up_read(&span->lock);
+		span = NULL;
+	}
+	rcu_read_unlock();
+	return span;
+
+slow:
+	if (span && !kref_get_unless_zero(&span->ref))
+		span = NULL;
+	rcu_read_unlock();
+	return span ? span_wait_read(span) : NULL;
+}
+
+/**
+ * ib_odp_access_begin - get at memory of a region with the CPU
+ * @odp: the region, not released before ib_odp_access_end()
+ * @va: address of the first byte, in the region
+ * @len: bytes wanted, not 0
+ * @write: to write it
+ * @piece: gets the memory: as many of the bytes as are in one piece
+ *
+ * The memory is what the process has at the address until
+ * ib_odp_access_end(): whatever changes that waits. So the caller copies, and
+ * does nothing that may wait for memory or a page fault.
+ *
+ * Context: process; may sleep until a fault or an invalidation has changed the
+ * page entries. Any number of callers may be in the same memory at once.
+ *
+ * Return: true, or false where the first page has to be brought in first.
+ */
+bool ib_odp_access_begin(struct ib_odp *odp, unsigned long va, size_t len,
+			 bool write, struct ib_odp_piece *piece)
+{
+	unsigned long want = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
+	unsigned int page = span_page(va);
+	size_t have = PAGE_SIZE - offset_in_page(va);
+	struct ib_odp_span *span = span_lock_read(odp, va);
+	unsigned long *entry, pfn;
+
+	if (!span)
+		return false;
+	entry = &span->pfns[page];
+	if ((*entry & want) != want) {
+		span_unlock_read(span);
+		return false;
+	}
+	pfn = *entry & ~HMM_PFN_FLAGS;
+	piece->addr = page_address(pfn_to_page(pfn)) + offset_in_page(va);
+
+	while (have < len && ++page < ODP_SPAN_PAGES) {
+		entry++;
+		pfn++;
+		if ((*entry & want) != want || (*entry & ~HMM_PFN_FLAGS) != pfn)
+			break;
+		have += PAGE_SIZE;
+	}
+	piece->len = min(have, len);
+	piece->span = span;
+	return true;
+}
+EXPORT_SYMBOL(ib_odp_access_begin);
+
+/**
+ * ib_odp_access_end - be done with what ib_odp_access_begin() gave
+ * @piece: what it gave
+ */
+void ib_odp_access_end(struct ib_odp_piece *piece)
+{
+	span_unlock_read(piece->span);
+}
+EXPORT_SYMBOL(ib_odp_access_end);
+
+static struct ib_odp *odp_alloc(struct ib_device *device, int access)
+{
+	struct ib_odp *odp = kzalloc_obj(*odp);
+
+	if (!odp)
+		return NULL;
+	odp->umem.ibdev = device;
+	odp->umem.writable = ib_access_writable(access);
+	odp->umem.is_odp = 1;
+	odp->umem.owning_mm = current->mm;
+	mmgrab(odp->umem.owning_mm);
+	odp->tgid = get_task_pid(current, PIDTYPE_TGID);
+	odp->page_shift = PAGE_SHIFT;
+	kref_init(&odp->ref);
+	xa_init(&odp->spans);
+	mutex_init(&odp->grow_lock);
+	INIT_DELAYED_WORK(&odp->reap, odp_reap);
+	spin_lock_init(&odp->request_lock);
+	INIT_LIST_HEAD(&odp->requests);
+	return odp;
+}
+
+/**
+ * ib_odp_get - make a region with on-demand paging
+ * @device: the device it is for
+ * @addr: address of its first byte in the current process
+ * @size: bytes
+ * @access: IB_ACCESS_* flags; with IB_ACCESS_HUGETLB all pages are huge pages
+ * and all faults elsewhere fail
+ *
+ * Nothing is looked at: there may be no memory yet, or only in places.
+ *
+ * Context: process.
+ *
+ * Return: the region, to be given to ib_odp_release(), or an ERR_PTR():
+ * -EINVAL, -EOVERFLOW or -ENOMEM.
+ */
+struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
+			  size_t size, int access)
+{
+	unsigned int page_shift = PAGE_SHIFT;
+	unsigned long end, page_size;
+	struct ib_odp *odp;
+
+	if (WARN_ON_ONCE(!(access & IB_ACCESS_ON_DEMAND)))
+		return ERR_PTR(-EINVAL);
+#ifdef CONFIG_HUGETLB_PAGE
+	if (access & IB_ACCESS_HUGETLB)
+		page_shift = HPAGE_SHIFT;
+#endif
+	page_size = BIT(page_shift);
+	if (!size)
+		return ERR_PTR(-EINVAL);
+	if (check_add_overflow(addr, size, &end) ||
+	    check_add_overflow(end, page_size - 1, &end))
+		return ERR_PTR(-EOVERFLOW);
+
+	odp = odp_alloc(device, access);
+	if (!odp)
+		return ERR_PTR(-ENOMEM);
+	odp->umem.address = addr;
+	odp->umem.length = size;
+	odp->page_shift = page_shift;
+	odp->start = ALIGN_DOWN(addr, page_size);
+	odp->end = ALIGN_DOWN(end, page_size);
+	return odp;
+}
+EXPORT_SYMBOL(ib_odp_get);
+
+/**
+ * ib_odp_get_implicit - make a region that is all memory of the process
+ * @device: the device it is for
+ * @access: IB_ACCESS_* flags
+ *
+ * Context: process.
+ *
+ * Return: the region, to be given to ib_odp_release(), or an ERR_PTR():
+ * -EINVAL for huge pages, -ENOMEM.
+ */
+struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
+{
+	struct ib_odp *odp;
+
+	if (access & IB_ACCESS_HUGETLB)
+		return ERR_PTR(-EINVAL);
+	odp = odp_alloc(device, access);
+	if (!odp)
+		return ERR_PTR(-ENOMEM);
+	odp->umem.length = SIZE_MAX;
+	odp->end = odp->umem.owning_mm->task_size;
+	return odp;
+}
+EXPORT_SYMBOL(ib_odp_get_implicit);
+
+/**
+ * ib_odp_release - end a region
+ * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
+ *
+ * No access may be going on or be made afterwards. Faults may: they end without
+ * effect, and are not waited for.
+ *
+ * Context: process, no lock held that an invalidation may need.
+ */
+void ib_odp_release(struct ib_odp *odp)
+{
+	struct ib_odp_span *span;
+	unsigned long index;
+
+	mutex_lock(&odp->grow_lock);
+	odp->closed = true;
+	mutex_unlock(&odp->grow_lock);
+	disable_delayed_work_sync(&odp->reap);
+
+	xa_for_each(&odp->spans, index, span) {
+		span = span_find(odp, index);
+		if (!span)
+			continue;
+		span_kill(span, false);
+		span_put(span);
+		cond_resched();
+	}
+	ib_odp_put(odp);
+}
+EXPORT_SYMBOL(ib_odp_release);
+
+static void odp_free(struct kref *ref)
+{
+	struct ib_odp *odp = container_of(ref, struct ib_odp, ref);
+
+	xa_destroy(&odp->spans);
+	put_pid(odp->tgid);
+	mmdrop(odp->umem.owning_mm);
+	kfree(odp);
+}
+
+/**
+ * ib_odp_hold - keep a region's memory
+ * @odp: the region
+ *
+ * It may be released all the same; then faults fail with -ENODEV.
+ */
+void ib_odp_hold(struct ib_odp *odp)
+{
+	kref_get(&odp->ref);
+}
+EXPORT_SYMBOL(ib_odp_hold);
+
+/**
+ * ib_odp_put - undo ib_odp_hold()
+ * @odp: the region
+ */
+void ib_odp_put(struct ib_odp *odp)
+{
+	kref_put(&odp->ref, odp_free);
+}
+EXPORT_SYMBOL(ib_odp_put);
+
+static int odp_put_counter(struct sk_buff *msg, const char *name,
+			   const atomic64_t *counter)
+{
+	return rdma_nl_stat_hwcounter_entry(msg, name, atomic64_read(counter));
+}
+
+/**
+ * ib_odp_fill_stats - report a region's counters, for "rdma statistic"
+ * @msg: the message of fill_stat_mr_entry()
+ * @odp: the region
+ *
+ * Return: 0, or -EMSGSIZE.
+ */
+int ib_odp_fill_stats(struct sk_buff *msg, struct ib_odp *odp)
+{
+	const struct ib_odp_stats *stats = &odp->stats;
+	struct nlattr *table;
+
+	table = nla_nest_start(msg, RDMA_NLDEV_ATTR_STAT_HWCOUNTERS);
+	if (!table)
+		return -EMSGSIZE;
+	if (odp_put_counter(msg, "page_faults", &stats->fault_pages) ||
+	    odp_put_counter(msg, "page_faults_handled", &stats->faults) ||
+	    odp_put_counter(msg, "page_invalidations",
+			    &stats->invalidation_pages) ||
+	    odp_put_counter(msg, "page_invalidations_handled",
+			    &stats->invalidations) ||
+	    odp_put_counter(msg, "page_prefetch", &stats->prefetch_pages)) {
+		nla_nest_cancel(msg, table);
+		return -EMSGSIZE;
+	}
+	nla_nest_end(msg, table);
+	return 0;
+}
+EXPORT_SYMBOL(ib_odp_fill_stats);
+
+/**
+ * ib_odp_init - prepare for regions with on-demand paging
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int ib_odp_init(void)
+{
+	odp_wq = alloc_workqueue("ib_odp", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
+	return odp_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * ib_odp_cleanup - undo ib_odp_init(), also where that failed
+ *
+ * Context: no region is left; faults of released ones are waited for.
+ */
+void ib_odp_cleanup(void)
+{
+	if (odp_wq)
+		destroy_workqueue(odp_wq);
+}
