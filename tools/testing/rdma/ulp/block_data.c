@@ -91,6 +91,30 @@ static enum ktap_result verdict(int err)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
+/* Write bytes made from @nr anywhere on a disk, and into the model. */
+static int write_any_place(int fd, unsigned char *p, size_t len,
+			   unsigned int *seed, size_t nr)
+{
+	off_t at = any_place(len, seed);
+
+	fill(p, len, *seed + nr);
+	memcpy(model + at, p, len);
+	if (pwrite(fd, p, len, at) != (ssize_t)len)
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+/* Read any place of the host's disk, and compare it with the model. */
+static int read_any_place(unsigned char *p, size_t len, unsigned int *seed)
+{
+	off_t at = any_place(len, seed);
+
+	memset(p, 0, len);
+	if (pread(host, p, len, at) != (ssize_t)len)
+		return errno ? -errno : -EIO;
+	return memcmp(p, model + at, len) ? -EBADMSG : 0;
+}
+
 static enum ktap_result run_write(const void *arg)
 {
 	size_t i, len = *(const size_t *)arg;
@@ -98,14 +122,8 @@ static enum ktap_result run_write(const void *arg)
 	unsigned int seed = len;
 	int err = 0;
 
-	for (i = 0; !err && i < requests(len); i++) {
-		off_t at = any_place(len, &seed);
-
-		fill(p, len, seed + i);
-		if (pwrite(host, p, len, at) != (ssize_t)len)
-			err = errno ? -errno : -EIO;
-		memcpy(model + at, p, len);
-	}
+	for (i = 0; !err && i < requests(len); i++)
+		err = write_any_place(host, p, len, &seed, i);
 	buffer_free(p);
 	return verdict(err ? err : check_backing());
 }
@@ -118,18 +136,9 @@ static enum ktap_result run_read(const void *arg)
 	int err = 0;
 
 	for (i = 0; !err && i < requests(len); i++) {
-		off_t at = any_place(len, &seed);
-
-		fill(p, len, seed + i);
-		memcpy(model + at, p, len);
-		if (pwrite(backing, p, len, at) != (ssize_t)len)
-			err = errno ? -errno : -EIO;
-		at = any_place(len, &seed);
-		memset(p, 0, len);
-		if (!err && pread(host, p, len, at) != (ssize_t)len)
-			err = errno ? -errno : -EIO;
-		if (!err && memcmp(p, model + at, len))
-			err = -EBADMSG;
+		err = write_any_place(backing, p, len, &seed, i);
+		if (!err)
+			err = read_any_place(p, len, &seed);
 	}
 	buffer_free(p);
 	return verdict(err);

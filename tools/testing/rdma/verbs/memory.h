@@ -23,6 +23,7 @@ struct memory_kind {
 	const char *name;
 	size_t page;		/* size is rounded up to this */
 	bool read_only;
+	bool dmabuf;		/* mem->fd is a dma-buf, registered as that */
 	/* Both return 0 or a negative errno value. */
 	int (*map)(struct memory *mem);
 	/*
@@ -34,6 +35,13 @@ struct memory_kind {
 
 extern const struct memory_kind memory_kinds[];
 extern const size_t nr_memory_kinds;
+
+/* Memory that is registered as a dma-buf. */
+extern const struct memory_kind dmabuf_kinds[];
+extern const size_t nr_dmabuf_kinds;
+
+/* A dma-buf of pages of a memfd that cannot shrink; its fd, or -errno. */
+int udmabuf_create(int memfd, u64 offset, u64 size);
 
 const struct memory_kind *memory_kind(const char *name);
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An access that a region does not allow fails at the side it concerns, and
- * moves nothing: one byte out of either end, a wrong or stale key, a missing
- * right, another protection domain, a misaligned atomic.
+ * An access that a region does not allow fails at the side it concerns, or is
+ * dropped where the transport knows no answer, and moves nothing: one byte out
+ * of either end, a wrong or stale key, a missing right, another protection
+ * domain, a misaligned atomic.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -41,12 +42,17 @@ static const char * const wrong_names[NR_WRONG] = {
 };
 
 struct bounds_test {
+	const struct path *path;
 	const struct memory_kind *memory;
 	const struct operation *op;
 	enum wrong wrong;
 };
 
-static const struct path rc = { "rc", IBV_QPT_RC, false, false };
+static const struct path paths[] = {
+	{ "rc", IBV_QPT_RC, false, false },
+	{ "uc", IBV_QPT_UC, false, false },
+	{ "ud", IBV_QPT_UD, false, false },
+};
 
 /* The last access that fits starts here. */
 static u64 last_fit(const struct transfer *t, const struct region *r)
@@ -168,9 +174,17 @@ static bool is_remote(enum wrong wrong)
 	return wrong < LOCAL_BEFORE;
 }
 
+/* Without acknowledgements nobody hears that an rkey is not for this access. */
+static bool is_dropped(const struct bounds_test *t)
+{
+	return is_remote(t->wrong) && t->op->flags & OP_REMOTE &&
+	       t->path->type != IBV_QPT_RC;
+}
+
 /*
  * A send knows no remote key, so its remote errors are those of the receive: a
- * bad work request there, which the sender hears as a remote operation error.
+ * bad work request there, which the sender hears as a remote operation error
+ * if it hears anything.
  * A local error is found before the request leaves, and rxe then flushes the
  * request with the rest of the queue; or where the answer has no place to go.
  */
@@ -178,6 +192,8 @@ static struct transfer_status expected(const struct bounds_test *t)
 {
 	struct transfer_status s = { IBV_WC_SUCCESS, IBV_WC_SUCCESS };
 
+	if (is_dropped(t))
+		return s;
 	if (!is_remote(t->wrong)) {
 		s.a = t->op->flags & OP_TO_LOCAL ? IBV_WC_LOC_PROT_ERR :
 						   IBV_WC_WR_FLUSH_ERR;
@@ -188,7 +204,8 @@ static struct transfer_status expected(const struct bounds_test *t)
 		if (t->op->flags & OP_RECV)
 			s.b = IBV_WC_REM_ACCESS_ERR;
 	} else {
-		s.a = IBV_WC_REM_OP_ERR;
+		if (t->path->type == IBV_QPT_RC)
+			s.a = IBV_WC_REM_OP_ERR;
 		s.b = IBV_WC_LOC_QP_OP_ERR;
 	}
 	return s;
@@ -204,6 +221,23 @@ static void model_half_done(const struct bounds_test *t, struct transfer *x)
 	good.local_off = 0;
 	transfer_model(&good);
 	memcpy(x->local->model, x->local->mem.base, x->local->mem.size);
+}
+
+/* A good transfer, after the connection was taken through RESET. */
+static int go_on(const struct bounds_test *t, struct fixture *f)
+{
+	struct transfer x = {
+		.op = operation(t->path->type == IBV_QPT_UD ? "send" : "write"),
+		.local = &f->local,
+		.remote = &f->remote,
+		.len = LEN,
+	};
+	size_t most = operation_max(x.op, &f->conn);
+	int err = conn_reset(&f->conn);
+
+	if (x.len > most)
+		x.len = most;
+	return err ? err : transfer_verify(&f->conn, &x);
 }
 
 static enum ktap_result check(const struct bounds_test *t, struct transfer *x,
@@ -229,16 +263,7 @@ static enum ktap_result check(const struct bounds_test *t, struct transfer *x,
 		return ktap_fail("remote memory changed");
 
 	/* The regions, at least, are as good as before. */
-	err = conn_reset(&f->conn);
-	if (err)
-		return ktap_fail("reconnect: %s", strerror(-err));
-	*x = (struct transfer) {
-		.op = operation("write"),
-		.local = &f->local,
-		.remote = &f->remote,
-		.len = LEN,
-	};
-	err = transfer_verify(&f->conn, x);
+	err = go_on(t, f);
 	return err ? ktap_fail("afterwards: %s", strerror(-err)) : KTAP_PASS;
 }
 
@@ -255,7 +280,7 @@ static enum ktap_result run_bounds_test(const void *arg)
 	struct fixture f;
 	int err;
 
-	err = fixture_create(&f, &rc, &attr, &attr);
+	err = fixture_create(&f, t->path, &attr, &attr);
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
 	x = (struct transfer) {
@@ -265,6 +290,7 @@ static enum ktap_result run_bounds_test(const void *arg)
 		.len = t->op->flags & OP_8_BYTES ? 8 : 100,
 		.local_off = 200,
 		.remote_off = 300 + (-(f.remote.iova + 300) & 7),
+		.lost = is_dropped(t),
 	};
 	err = spoil(&f, &x, t->wrong, &extra);
 	res = err ? ktap_fail("set-up: %s", strerror(-err)) : check(t, &x, &f);
@@ -304,28 +330,35 @@ static bool sensible(const struct operation *op, enum wrong wrong)
 	}
 }
 
-static void add(const struct memory_kind *memory)
+static void add(const struct path *path, const struct memory_kind *memory)
 {
 	const struct operation *op;
 	int wrong;
 
 	for (op = operations; op->name; op++) {
+		if (!operation_valid(op, path->type))
+			continue;
 		for (wrong = 0; wrong < NR_WRONG; wrong++) {
 			struct bounds_test *t;
 
 			if (!sensible(op, wrong))
 				continue;
 			t = calloc(1, sizeof(*t));
-			*t = (struct bounds_test) { memory, op, wrong };
-			ktap_add(run_bounds_test, t, "bounds/%s/%s/%s",
-				 memory->name, op->name, wrong_names[wrong]);
+			*t = (struct bounds_test) { path, memory, op, wrong };
+			ktap_add(run_bounds_test, t, "bounds/%s/%s/%s/%s",
+				 path->name, memory->name, op->name,
+				 wrong_names[wrong]);
 		}
 	}
 }
 
 int main(int argc, char **argv)
 {
-	add(memory_kind("scattered"));
-	add(memory_kind("hugetlb"));
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(paths); i++) {
+		add(&paths[i], memory_kind("scattered"));
+		add(&paths[i], memory_kind("hugetlb"));
+	}
 	return fixture_main(argc, argv);
 }

@@ -418,6 +418,81 @@ static enum ktap_result run_dirty(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
+struct dirty_test {
+	const char *memory;
+	int access;
+	bool written;		/* by the peer */
+};
+
+/*
+ * A page that a peer may have written is marked when its region ends, for no
+ * page table says so: a page is not dropped then, but written back. One that
+ * it could only read is not. (A page of a tmpfs file is always marked, and
+ * memory of other files cannot be registered for writing.)
+ */
+static enum ktap_result check_dirty(const struct dirty_test *t,
+				    struct fixture *f)
+{
+	struct transfer x = {
+		.op = operation(t->written ? "write" : "read"),
+		.local = &f->local, .remote = &f->remote,
+		.len = f->remote.len,
+	};
+	size_t size = f->remote.mem.size;
+	long before, after;
+	int err = transfer_verify(&f->conn, &x);
+
+	if (err)
+		return ktap_fail("%s", strerror(-err));
+	before = dirty_pages(f->remote.mem.base, size);
+	ibv_dereg_mr(f->remote.mr);
+	f->remote.mr = NULL;
+	after = dirty_pages(f->remote.mem.base, size);
+	if (before)
+		return ktap_fail("%ld dirty pages before: nothing to see",
+				 before);
+	if (after != (t->written ? (long)(size / PAGE) : 0))
+		return ktap_fail("%ld of %zu pages are dirty", after,
+				 size / PAGE);
+	return KTAP_PASS;
+}
+
+static enum ktap_result run_marked_dirty(const void *arg)
+{
+	const struct dirty_test *t = arg;
+	struct region_attr local = {
+		.kind = memory_kind("anon"), .iova = &iova_same, .len = 4 * MIB,
+	};
+	struct region_attr remote = {
+		.kind = memory_kind(t->memory), .iova = &iova_same,
+		.len = 4 * MIB, .access = t->access,
+	};
+	struct fixture f;
+	int err = fixture_create(&f, &rc, &local, &remote);
+	enum ktap_result res;
+
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
+	res = check_dirty(t, &f);
+	fixture_destroy(&f);
+	return res;
+}
+
+static void add_dirty(void)
+{
+	static const struct dirty_test tests[] = {
+		{ "anon", ACCESS_ALL, true },
+		{ "anon", IBV_ACCESS_REMOTE_READ, false },
+		{ "thp", ACCESS_ALL, true },
+		{ "thp", IBV_ACCESS_REMOTE_READ, false },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(tests); i++)
+		ktap_add(run_marked_dirty, &tests[i], "life/marked_dirty/%s/%s",
+			 tests[i].memory, tests[i].written ? "write" : "read");
+}
+
 int main(int argc, char **argv)
 {
 	ktap_add(run_accounting, NULL, "life/accounting");
@@ -430,5 +505,6 @@ int main(int argc, char **argv)
 	ktap_add(run_dereg_in_traffic, NULL, "life/dereg_in_traffic");
 	ktap_add(run_threads, NULL, "life/threads_on_one_region");
 	ktap_add(run_dirty, NULL, "life/dirty");
+	add_dirty();
 	return fixture_main(argc, argv);
 }

@@ -51,22 +51,18 @@ static int open_and_reg(struct sealed *s, struct rdma_dev *dev)
 	return ibv_reg_mr(dev->pd, s->map, s->len, ACCESS_ALL) ? 0 : -errno;
 }
 
-/* A process leaves without a word. */
-static enum ktap_result run_exit(const void *arg)
+/* Whatever a child pinned when it left is given back. */
+static enum ktap_result gives_back(size_t len, int (*child)(struct sealed *s))
 {
 	struct sealed s;
 	pid_t pid;
 	int err;
 
-	(void)arg;
-	if (sealed_map(&s, 300 * PAGE))
+	if (sealed_map(&s, len))
 		return ktap_fail("set-up");
 	pid = fork();
-	if (!pid) {
-		struct rdma_dev dev;
-
-		_exit(open_and_reg(&s, &dev) || pinned_pages() != 300);
-	}
+	if (!pid)
+		_exit(child(&s));
 	err = wait_child(pid);
 	if (err)
 		return ktap_fail("child: %s", strerror(-err));
@@ -74,6 +70,20 @@ static enum ktap_result run_exit(const void *arg)
 		return ktap_fail("pages stay after the process");
 	sealed_destroy(&s);
 	return KTAP_PASS;
+}
+
+/* A process leaves without a word. */
+static int reg_and_leave(struct sealed *s)
+{
+	struct rdma_dev dev;
+
+	return open_and_reg(s, &dev) || pinned_pages() != 300;
+}
+
+static enum ktap_result run_exit(const void *arg)
+{
+	(void)arg;
+	return gives_back(300 * PAGE, reg_and_leave);
 }
 
 /*
@@ -210,6 +220,37 @@ static enum ktap_result run_kill(const void *arg)
 }
 
 /*
+ * Fork a child that compares its memory with the model it has, but not before
+ * let_child_check().
+ */
+static pid_t fork_to_check(struct region *r, int *go)
+{
+	int ends[2], err;
+	pid_t pid;
+	char c;
+
+	if (pipe(ends))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		close(ends[1]);
+		if (read(ends[0], &c, 1) < 0)
+			_exit(1);
+		_exit(region_check_all(r) != 0);
+	}
+	err = pid < 0 ? -errno : 0;
+	close(ends[0]);
+	*go = ends[1];
+	return err ? err : pid;
+}
+
+static int let_child_check(pid_t pid, int go)
+{
+	close(go);
+	return wait_child(pid);
+}
+
+/*
  * Fork with a region live. RDMA goes on with the parent's memory, and the child
  * keeps what was there at the fork.
  */
@@ -219,27 +260,18 @@ static int check_fork(struct fixture *f)
 		.op = operation("write"), .local = &f->local,
 		.remote = &f->remote, .len = MIB,
 	};
-	int go[2], err;
-	pid_t pid;
-	char c;
+	int go, err, child;
+	pid_t pid = fork_to_check(&f->remote, &go);
 
-	if (pipe(go))
-		return -errno;
-	pid = fork();
-	if (!pid) {
-		close(go[1]);
-		if (read(go[0], &c, 1) < 0)
-			_exit(1);
-		_exit(region_check_all(&f->remote) != 0);
-	}
-	close(go[0]);
+	if (pid < 0)
+		return pid;
 	memset(f->remote.mem.base, 0x77, f->remote.mem.size);
 	memset(f->remote.model, 0x77, f->remote.mem.size);
 	err = transfer_verify(&f->conn, &t);
 	if (!err)
 		err = region_check_all(&f->remote);
-	close(go[1]);
-	return err ? err : wait_child(pid);
+	child = let_child_check(pid, go);
+	return err ? err : child;
 }
 
 static enum ktap_result run_fork(const void *arg)
@@ -268,77 +300,58 @@ static enum ktap_result run_fork_before(const void *arg)
 		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
 	};
 	struct transfer t = { .op = operation("read"), .len = MIB };
-	struct ibv_mr *mr = NULL;
 	struct fixture f;
-	int go[2], err = fixture_create(&f, &rc, &attr, &attr);
+	int go, child, err = fixture_create(&f, &rc, &attr, &attr);
 	pid_t pid;
-	char c;
 
 	(void)arg;
-	if (err || pipe(go))
+	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
 	ibv_dereg_mr(f.remote.mr);
 	f.remote.mr = NULL;
-	pid = fork();
-	if (!pid) {
-		close(go[1]);
-		if (read(go[0], &c, 1) < 0)
-			_exit(1);
-		_exit(region_check_all(&f.remote) != 0);
-	}
-	close(go[0]);
-	mr = ibv_reg_mr(rxe[1].pd, f.remote.addr, MIB, IBV_ACCESS_REMOTE_READ);
-	if (!mr)
+	pid = fork_to_check(&f.remote, &go);
+	if (pid < 0)
+		return ktap_fail("fork: %s", strerror(-pid));
+	f.remote.mr = ibv_reg_mr(rxe[1].pd, f.remote.addr, MIB,
+				 IBV_ACCESS_REMOTE_READ);
+	if (!f.remote.mr)
 		return ktap_fail("ibv_reg_mr: %s", strerror(errno));
-	f.remote.mr = mr;
 	region_fill(&f.remote, 99);
 	t.local = &f.local;
 	t.remote = &f.remote;
 	err = transfer_verify(&f.conn, &t);
-	close(go[1]);
-	if (!err)
-		err = wait_child(pid);
+	child = let_child_check(pid, go);
+	err = err ? err : child;
 	fixture_destroy(&f);
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
 /* A process goes, with a window bound to a region: both go. */
+static int bind_and_leave(struct sealed *s)
+{
+	struct ibv_mw_bind bind = { .send_flags = IBV_SEND_SIGNALED };
+	struct rdma_dev dev[2];
+	struct rdma_conn c;
+	struct ibv_mw *mw;
+	struct ibv_wc wc;
+
+	if (rdma_pair_open(dev) ||
+	    conn_open(&c, &dev[0], &dev[1], IBV_QPT_RC, false))
+		return 1;
+	bind.bind_info = (struct ibv_mw_bind_info) {
+		.mr = ibv_reg_mr(dev[0].pd, s->map, s->len, ACCESS_ALL),
+		.addr = (uintptr_t)s->map, .length = s->len,
+		.mw_access_flags = IBV_ACCESS_REMOTE_READ,
+	};
+	mw = ibv_alloc_mw(dev[0].pd, IBV_MW_TYPE_1);
+	return !mw || ibv_bind_mw(c.a.qp, mw, &bind) || end_wait(&c.a, &wc) ||
+	       wc.status;
+}
+
 static enum ktap_result run_exit_with_window(const void *arg)
 {
-	struct sealed s;
-	pid_t pid;
-	int err;
-
 	(void)arg;
-	if (sealed_map(&s, 30 * PAGE))
-		return ktap_fail("set-up");
-	pid = fork();
-	if (!pid) {
-		struct ibv_mw_bind bind = { .send_flags = IBV_SEND_SIGNALED };
-		struct rdma_dev dev[2];
-		struct rdma_conn c;
-		struct ibv_mw *mw;
-		struct ibv_wc wc;
-
-		if (rdma_pair_open(dev) ||
-		    conn_open(&c, &dev[0], &dev[1], IBV_QPT_RC, false))
-			_exit(1);
-		bind.bind_info = (struct ibv_mw_bind_info) {
-			.mr = ibv_reg_mr(dev[0].pd, s.map, s.len, ACCESS_ALL),
-			.addr = (uintptr_t)s.map, .length = s.len,
-			.mw_access_flags = IBV_ACCESS_REMOTE_READ,
-		};
-		mw = ibv_alloc_mw(dev[0].pd, IBV_MW_TYPE_1);
-		_exit(!mw || ibv_bind_mw(c.a.qp, mw, &bind) ||
-		      end_wait(&c.a, &wc) || wc.status);
-	}
-	err = wait_child(pid);
-	if (err)
-		return ktap_fail("child: %s", strerror(-err));
-	if (stays_pinned(&s))
-		return ktap_fail("pages stay after the process");
-	sealed_destroy(&s);
-	return KTAP_PASS;
+	return gives_back(30 * PAGE, bind_and_leave);
 }
 
 int main(int argc, char **argv)

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Regions of every size, from one byte to more than 4 GiB.
- *
- * The large ones are one block of memory mapped many times in a row, so they
- * fit a small machine. The size of the block is such that 1, 2 and 4 GiB are
- * no multiple of it: an offset cut to 32 bits finds other bytes.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "big.h"
 #include "fixture.h"
 #include "ktap.h"
 
@@ -19,7 +15,6 @@
 #define MIB	(1024 * KIB)
 #define GIB	(1024 * MIB)
 
-#define BLOCK	(62 * MIB)
 #define WINDOW	(256 * KIB)	/* around each place that is looked at */
 
 static const struct path rc = { "rc", IBV_QPT_RC, false, false };
@@ -89,80 +84,11 @@ static enum ktap_result run_size_test(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
-/* One block, seen many times in a row. */
-struct big {
-	unsigned char *block;	/* an extra view, to look at the bytes */
-	unsigned char *addr;	/* of the region */
-	unsigned char *map;
-	size_t map_len, len;
-	u64 iova;
-	struct ibv_mr *mr;
-};
-
 struct big_test {
 	const char *name;
 	int memfd_flags;
 	size_t len, head;
 };
-
-static int map_views(struct big *b, const struct big_test *t, int fd)
-{
-	size_t off;
-
-	b->map_len = (t->head + t->len + BLOCK - 1) / BLOCK * BLOCK;
-	b->map = mmap(NULL, b->map_len + 2 * MIB, PROT_NONE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (b->map == MAP_FAILED)
-		return -errno;
-	b->map += -(uintptr_t)b->map & (2 * MIB - 1);
-	for (off = 0; off < b->map_len; off += BLOCK)
-		if (mmap(b->map + off, BLOCK, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-			return -errno;
-	b->block = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return b->block == MAP_FAILED ? -errno : 0;
-}
-
-static int big_map(struct big *b, const struct big_test *t)
-{
-	int fd, err;
-
-	memset(b, 0, sizeof(*b));
-	if (t->memfd_flags & MFD_HUGETLB)
-		memory_reserve_huge_pages(BLOCK / (2 * MIB));
-	fd = memfd_create("block", MFD_CLOEXEC | t->memfd_flags);
-	if (fd < 0)
-		return -errno;
-	err = ftruncate(fd, BLOCK) ? -errno : map_views(b, t, fd);
-	close(fd);
-	if (err)
-		return err;
-	fill_pattern(b->block, BLOCK, 5);
-	b->addr = b->map + t->head;
-	b->len = t->len;
-	b->iova = iova_far.iova(b->addr);
-	return 0;
-}
-
-static void big_destroy(struct big *b)
-{
-	if (b->mr)
-		ibv_dereg_mr(b->mr);
-	if (b->block)
-		munmap(b->block, BLOCK);
-	if (b->map)
-		munmap(b->map, b->map_len);
-}
-
-/* Copy a piece of the region, which may start over at the end of the block. */
-static void peek(const struct big *b, u64 off, void *to, size_t len)
-{
-	size_t at = (b->addr - b->map + off) % BLOCK, n = BLOCK - at;
-
-	n = n < len ? n : len;
-	memcpy(to, b->block + at, n);
-	memcpy((char *)to + n, b->block, len - n);
-}
 
 /*
  * Look at one place of the big region: read it, write it, check what is
@@ -195,17 +121,17 @@ static int probe(struct rdma_conn *c, struct big *b, struct region *local,
 	span = len + 2 * KIB;
 	span = span < b->len - from ? span : b->len - from;
 	err = transfer_run(c, &t, &status);
-	peek(b, off, want, len);
+	big_peek(b, off, want, len);
 	if (!err && (status.a || memcmp(local->addr, want, len)))
 		err = -EBADMSG;
 
-	peek(b, from, want, span);
+	big_peek(b, from, want, span);
 	fill_pattern(local->addr, len, off);
 	memcpy(want + (off - from), local->addr, len);
 	t.op = operation("write");
 	if (!err)
 		err = transfer_run(c, &t, &status);
-	peek(b, from, got, span);
+	big_peek(b, from, got, span);
 	if (!err && (status.a || memcmp(got, want, span)))
 		err = -EBADMSG;
 	if (err)
@@ -303,7 +229,7 @@ static enum ktap_result run_big_test(const void *arg)
 	/* It complains loudly of the size of its page table, too. */
 	if (t->len > GIB && stock_kernel())
 		return ktap_skip("the stock kernel stops at 1 GiB");
-	err = big_map(&b, t);
+	err = big_map(&b, t->memfd_flags, t->len, t->head);
 	if (!err)
 		err = run_big(t, &b);
 	big_destroy(&b);

@@ -193,8 +193,8 @@ static int check_received(struct rdma_conn *c, const struct transfer *t,
 }
 
 /*
- * Some writes tell nobody of their arrival. What follows on the same queue pair
- * arrives after them.
+ * Some writes tell nobody of their arrival, and no lost request does. What
+ * follows on the same queue pair arrives after them.
  */
 static int follow_up(struct rdma_conn *c, const struct transfer *t)
 {
@@ -247,7 +247,8 @@ int transfer_run(struct rdma_conn *c, const struct transfer *t,
 		return err;
 	status->a = wc.status;
 
-	if (c->unacknowledged && !(t->op->flags & (OP_RECV | OP_TO_LOCAL)))
+	if (t->lost || (c->unacknowledged &&
+			!(t->op->flags & (OP_RECV | OP_TO_LOCAL))))
 		return status->a ? 0 : follow_up(c, t);
 	/* No receive is used up by a request that never got on the way. */
 	if (!(t->op->flags & OP_RECV) || local_error(status->a))

@@ -44,6 +44,7 @@ struct transfer {
 	u32 rkey;		/* 0: the one of the remote region */
 	u32 lkey;
 	u64 seed;		/* makes operands of atomics differ */
+	bool lost;		/* the peer drops it, and says so to nobody */
 };
 
 /* The place nearest to an offset whose address 8 divides, as atomics ask. */

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kernel-page-flags.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "resources.h"
+#include "util.h"
+
+/* Of an entry of /proc/self/pagemap */
+#define PRESENT_BIT	63
+#define PFN_MASK	((1ULL << 55) - 1)
 
 /* The number behind a name at the start of a line, or -1. */
 static long read_field(const char *path, const char *name)
@@ -32,6 +39,42 @@ long pinned_pages(void)
 bool memfd_is_pinned(int fd)
 {
 	return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) != 0;
+}
+
+static int read_at(const char *path, void *to, size_t len, off_t at)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, to, len, at);
+	close(fd);
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+long dirty_pages(const void *addr, size_t len)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	u64 pagemap, flags;
+	long count = 0;
+	size_t i;
+
+	for (i = 0; i < len / page; i++) {
+		u64 at = ((uintptr_t)addr / page + i) * sizeof(pagemap);
+		int err = read_at("/proc/self/pagemap", &pagemap,
+				  sizeof(pagemap), at);
+
+		if (!err && !(pagemap >> PRESENT_BIT))
+			err = -ENXIO;
+		if (!err)
+			err = read_at("/proc/kpageflags", &flags, sizeof(flags),
+				      (pagemap & PFN_MASK) * sizeof(flags));
+		if (err)
+			return err;
+		count += flags >> KPF_DIRTY & 1;
+	}
+	return count;
 }
 
 long slab_bytes(void)

@@ -18,6 +18,13 @@ long pinned_pages(void);
  */
 bool memfd_is_pinned(int fd);
 
+/*
+ * How many of the pages of this memory must be written back before they are
+ * reused: the kernel's flag, which knows nothing of page tables. Negative
+ * errno where it cannot be told.
+ */
+long dirty_pages(const void *addr, size_t len);
+
 /* Unreclaimable slab of the whole machine, in bytes. */
 long slab_bytes(void);
 /* Freed memory comes back late on a kernel that looks for use after free. */

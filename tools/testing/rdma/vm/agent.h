@@ -51,7 +51,7 @@ struct job {
 	size_t argc;
 	char **envp;
 	size_t envc;
-	char **modules;
+	char **modules;		/* path, NUL, parameters */
 	size_t nr_modules;
 	char **shares;		/* tag, path, tag, path, ... */
 	size_t nr_shares;
@@ -59,7 +59,7 @@ struct job {
 	char *cwd;
 	char *hostname;
 	mode_t umask;
-	bool network;
+	char *link;		/* to bring up: see net_up(); NULL for none */
 	char streams[3];	/* 'p'ipe, 't'erminal, 'c'losed, 's'ame as stdout */
 	char *termios;		/* the caller's struct termios as the kernel has it */
 	char *winsize;		/* and its struct winsize */
@@ -75,8 +75,8 @@ void root_leave(const struct job *job);
 /* module.c */
 void modules_load(const struct job *job);
 
-/* net.c */
-void net_up(void);
+/* net.c: @link is "MAC-address IPv4-address" of the link to another VM, or "" */
+void net_up(const char *link);
 
 /* pump.c: bytes from one descriptor to another, with a bounded buffer */
 struct pump {

@@ -108,6 +108,19 @@ int run_tool(const char *input, const char *const argv[])
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* The lab may have to wait for another VM to be up, too. */
+static void wait_for_run(void)
+{
+	struct message msg;
+
+	wire_read(&msg);
+	if (msg.type == 'x')
+		power_off();
+	if (msg.type != 'r')
+		die("message '%c' before the program runs", msg.type);
+	free(msg.data);
+}
+
 int main(void)
 {
 	static struct program program;
@@ -126,10 +139,12 @@ int main(void)
 	root_enter(&job);
 	note("root is ready");
 	modules_load(&job);
-	if (job.network) {
-		net_up();
+	if (job.link) {
+		net_up(job.link);
 		note("RDMA devices are up");
 	}
+	wire_send('U', "up");
+	wait_for_run();
 
 	spawn(&job, &program);
 	if (program.error)

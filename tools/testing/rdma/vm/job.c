@@ -54,7 +54,7 @@ static bool take(struct job *job, struct message *msg)
 		job->umask = strtoul(text, NULL, 10);
 		break;
 	case 'n':
-		job->network = true;
+		job->link = text;
 		break;
 	case 's':
 		memcpy(job->streams, text, sizeof(job->streams));

@@ -13,15 +13,18 @@
 
 void modules_load(const struct job *job)
 {
+	const char *path, *parameters;
 	size_t i;
 	int fd;
 
 	for (i = 0; i < job->nr_modules; i++) {
-		fd = open(job->modules[i], O_RDONLY | O_CLOEXEC);
+		path = job->modules[i];
+		parameters = path + strlen(path) + 1;
+		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
-			die("cannot open %s: %s", job->modules[i], strerror(errno));
-		if (syscall(SYS_finit_module, fd, "", 0) && errno != EEXIST)
-			die("cannot load %s: %s", job->modules[i], strerror(errno));
+			die("cannot open %s: %s", path, strerror(errno));
+		if (syscall(SYS_finit_module, fd, parameters, 0) && errno != EEXIST)
+			die("cannot load %s: %s", path, strerror(errno));
 		close(fd);
 	}
 }

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Two RDMA devices on the two ends of one virtual link, in one network
- * namespace.
+ * The RDMA devices and the link below them. A VM of a pair has one device, on
+ * the link to the other VM. A VM by itself has two, on the two ends of one
+ * virtual link, in one network namespace.
  *
- * The kernel would short-cut traffic between two addresses of its own: the
+ * There, the kernel would short-cut traffic between two addresses of its own: the
  * "local" routing table comes first. Here it comes first for what arrives, and
  * what leaves for the other end's address is sent over the link: with rxe
  * (whose queue pairs are bound to a device), rdma_cm (which asks the routing
  * tables for one) and TCP alike. accept_local lets each end take packets with
  * a source address of this host.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,18 +42,22 @@ static const char ip_batch[] =
 	"rule add pref 6 lookup local\n"
 	"rule del pref 0\n";
 
+/* For every link, before it is made */
 static const char *const sysctls[][2] = {
-	{ "/proc/sys/net/ipv4/conf/net0/accept_local", "1" },
-	{ "/proc/sys/net/ipv4/conf/net1/accept_local", "1" },
 	{ "/proc/sys/net/ipv4/conf/all/rp_filter", "0" },
-	{ "/proc/sys/net/ipv4/conf/net0/rp_filter", "0" },
-	{ "/proc/sys/net/ipv4/conf/net1/rp_filter", "0" },
 	/* Each end answers for its own address only. */
 	{ "/proc/sys/net/ipv4/conf/all/arp_ignore", "1" },
 	{ "/proc/sys/net/ipv4/conf/all/arp_announce", "2" },
 	/* Nobody else is on the link: no need to wait for address clashes. */
 	{ "/proc/sys/net/ipv6/conf/all/accept_dad", "0" },
 	{ "/proc/sys/net/ipv6/conf/default/accept_dad", "0" },
+};
+
+static const char *const end_sysctls[][2] = {
+	{ "/proc/sys/net/ipv4/conf/net0/accept_local", "1" },
+	{ "/proc/sys/net/ipv4/conf/net1/accept_local", "1" },
+	{ "/proc/sys/net/ipv4/conf/net0/rp_filter", "0" },
+	{ "/proc/sys/net/ipv4/conf/net1/rp_filter", "0" },
 };
 
 static bool file_has(const char *path, const char *text)
@@ -103,21 +110,72 @@ static void add_device(const char *device, const char *netdev, const char *gid)
 	die("the port of %s did not become active with its GIDs filled", device);
 }
 
-void net_up(void)
+static void ip_commands(const char *text)
 {
 	const char *const ip[] = { "ip", "-batch", "-", NULL };
+
+	if (run_tool(text, ip))
+		die("cannot set up the network (is iproute2 installed?)");
+	note("link is up");
+}
+
+static void two_ends_up(void)
+{
+	size_t i;
+
+	ip_commands(ip_batch);
+	for (i = 0; i < ARRAY_SIZE(end_sysctls); i++)
+		write_file(end_sysctls[i][0], end_sysctls[i][1]);
+	add_device("rxe0", "net0", "ffff:0a00:0001");
+	add_device("rxe1", "net1", "ffff:0a00:0002");
+}
+
+/* The network device with address @mac, which may not be the only one. */
+static const char *find_netdev(const char *mac)
+{
+	glob_t found;
+	size_t i;
+
+	if (glob("/sys/class/net/*/address", 0, NULL, &found))
+		die("there is no network device");
+	for (i = 0; i < found.gl_pathc; i++) {
+		if (file_has(found.gl_pathv[i], mac)) {
+			*strrchr(found.gl_pathv[i], '/') = '\0';
+			return strrchr(found.gl_pathv[i], '/') + 1;
+		}
+	}
+	die("no network device has the address %s", mac);
+}
+
+static void link_up(const char *mac, const char *address)
+{
+	unsigned char ip[4];
+	char text[512], gid[16];
+
+	if (inet_pton(AF_INET, address, ip) != 1)
+		die("%s is no address", address);
+	snprintf(text, sizeof(text),
+		 "link set lo up\n"
+		 "link set %s name net0 mtu 9000\n"
+		 "address add %s/24 dev net0\n"
+		 "link set net0 up\n", find_netdev(mac), address);
+	ip_commands(text);
+	snprintf(gid, sizeof(gid), "ffff:%02x%02x:%02x%02x", ip[0], ip[1],
+		 ip[2], ip[3]);
+	add_device("rxe0", "net0", gid);
+}
+
+void net_up(const char *link)
+{
+	char mac[32], address[32];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
-		if (strstr(sysctls[i][0], "/all/") ||
-		    strstr(sysctls[i][0], "/default/"))
-			write_file(sysctls[i][0], sysctls[i][1]);
-	if (run_tool(ip_batch, ip))
-		die("cannot set up the network (is iproute2 installed?)");
-	note("link is up");
-	for (i = 0; i < ARRAY_SIZE(sysctls); i++)
 		write_file(sysctls[i][0], sysctls[i][1]);
-
-	add_device("rxe0", "net0", "ffff:0a00:0001");
-	add_device("rxe1", "net1", "ffff:0a00:0002");
+	if (!*link)
+		two_ends_up();
+	else if (sscanf(link, "%31s %31s", mac, address) == 2)
+		link_up(mac, address);
+	else
+		die("what link is '%s'?", link);
 }

@@ -5,16 +5,20 @@
  *
  * To the agent, before the program runs:
  *   a argument         e environment      d working directory  u umask
- *   h host name        m module to load   l module directory   n bring up rxe
+ *   h host name        l module directory n bring up rxe (on what link)
+ *   m module to load (path, NUL, parameters)
  *   w share (tag, then path)              s kinds of the streams
  *   t termios          z window size      g go
- * and while it runs:
+ * then, once it said that it is up:
+ *   r run the program
+ * and while that runs:
  *   k signal to send   z window size      i bytes of stdin in all
  *   o an output (1 or 2) that nobody reads any more
  *   q who has the terminal?               x stop the program
  *
  * From the agent:
- *   B booted           F failed, with the reason               R running
+ *   B booted           F failed, with the reason
+ *   U up: all is there for the program    R the program runs
  *   N exec failed, errno                  I the program closed its stdin
  *   Q 1: the program itself has the terminal, and Ctrl-C interrupts it
  *   X wait status, bytes on stdout, stderr and terminal: all is over and on

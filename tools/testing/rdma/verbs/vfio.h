@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A PCI function in the hands of this process, by vfio: its BAR mapped, and
+ * exported as dma-bufs.
+ *
+ * Functions that return int return 0 or a negative errno value.
+ */
+#ifndef VFIO_H
+#define VFIO_H
+
+#include <stddef.h>
+
+#include "util.h"
+
+struct vfio {
+	int iommufd, fd;
+	u64 config;		/* offset of the configuration space in the fd */
+	u64 bar;		/* and of the BAR */
+	size_t bar_size;
+};
+
+struct vfio_range {
+	u64 offset, len;
+};
+
+/*
+ * Take the first function with these IDs from whatever driver has it. -ENODEV
+ * where there is none.
+ */
+int vfio_open(struct vfio *v, u32 vendor, u32 device, unsigned int bar);
+void vfio_close(struct vfio *v);
+
+/* The fd of a dma-buf of ranges of the BAR, or a negative errno value. */
+int vfio_dmabuf(const struct vfio *v, unsigned int bar,
+		const struct vfio_range *ranges, u32 nr);
+
+/* Let the function answer to its BARs, or not: the latter revokes dma-bufs. */
+int vfio_enable_memory(const struct vfio *v, int on);
+
+#endif
