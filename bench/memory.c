@@ -16,8 +16,13 @@
 #define KPF_DIRTY	4
 #define KPF_THP		22
 
-static void *map(size_t size, size_t align)
+/*
+ * All memory begins where a huge page may. How large the blocks of a device's
+ * own table can be depends on where memory begins, and is no part of this.
+ */
+static void *map(size_t size)
 {
+	const size_t align = HUGE_SIZE;
 	char *p = mmap(NULL, size + align, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t skip;
@@ -147,7 +152,7 @@ void memory_map(struct memory *mem, enum memory_kind kind, size_t size)
 
 	mem->size = size;
 	mem->nr_pages = size / PAGE;
-	mem->base = map(size, page);
+	mem->base = map(size);
 	if (madvise(mem->base, size,
 		    kind == HUGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 		err(1, "madvise");

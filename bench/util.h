@@ -3,6 +3,7 @@
 #define UTIL_H
 
 #include <linux/types.h>
+#include <time.h>
 
 typedef __u64 u64;
 typedef __u32 u32;
@@ -10,6 +11,15 @@ typedef __u32 u32;
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
 #define PAGE	(4 * KIB)
+
+/* Nanoseconds; instructions, where the VM counts them. */
+static inline u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
