@@ -2,9 +2,17 @@
 """The files in bench/perftest-configs/: one run of perftest each.
 
     program = ib_write_bw       which of perftest's programs
-    memory = small              registered memory: small or huge pages
+    memory = small              registered memory: small or huge pages, or odp
     sizes = 1 4K 1M             bytes of a message
-    options = -q 2              more for the program (may be left out)
+
+and, where it is to differ from what perftest does by itself,
+
+    transport = UC              RC, UC or UD
+    qps = 4                     queue pairs
+    depth = 16                  requests that are under way at once
+    mtu = 1024                  bytes of a packet
+    vms = 2                     the server in one VM, the client in another
+    options = --events          more for the program
 """
 
 import configparser
@@ -19,8 +27,13 @@ import ui
 import userspace
 
 FOLDER = bench_report.SOURCE / "perftest-configs"
-KEYS = {"program", "memory", "sizes", "options"}
-MEMORY = {"small": (), "huge": ("--use_hugepages",)}
+NEEDED = ("program", "memory", "sizes")
+MEMORY = {"small": (), "huge": ("--use_hugepages",), "odp": ("--odp",)}
+TRANSPORTS = ("RC", "UC", "UD")
+MTUS = ("256", "512", "1024", "2048", "4096")
+# key: the option of perftest that takes its value
+OPTIONS = {"transport": "-c", "qps": "-q", "depth": "-t", "mtu": "-m"}
+KEYS = {*NEEDED, *OPTIONS, "vms", "options"}
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 # Messages in a measurement, within these: enough to fill BYTES
@@ -33,7 +46,8 @@ class Config(NamedTuple):
     program: str
     memory: str
     sizes: tuple
-    options: tuple
+    options: tuple              # for perftest, of all the other keys
+    vms: int
 
     def tests(self, *more):
         """A perftest.Test for each size."""
@@ -55,7 +69,7 @@ def _complaint(values):
     """What is wrong with VALUES, or nothing."""
     if unknown := set(values) - KEYS:
         return f"there is no key '{min(unknown)}', only " + ", ".join(sorted(KEYS))
-    if missing := KEYS - set(values) - {"options"}:
+    if missing := set(NEEDED) - set(values):
         return f"the key '{min(missing)}' is missing"
     if values["program"] not in userspace.PROGRAMS:
         return f"no program '{values['program']}', only " + ", ".join(userspace.PROGRAMS)
@@ -63,7 +77,21 @@ def _complaint(values):
         return f"no memory '{values['memory']}', only " + ", ".join(MEMORY)
     if not values["sizes"].split() or not all(map(_bytes, values["sizes"].split())):
         return "'sizes' are bytes, or K or M of them: 1 4K 1M"
+    for key in ("qps", "depth"):
+        if not re.fullmatch(r"[1-9]\d*", values.get(key, "1")):
+            return f"'{key}' is a number"
+    for key, known in (("transport", TRANSPORTS), ("mtu", MTUS), ("vms", ("1", "2"))):
+        if values.get(key, known[0]) not in known:
+            return f"'{key}' is one of " + ", ".join(known)
     return ""
+
+
+def _options(values):
+    words = [word for key, option in OPTIONS.items() if key in values
+             for word in (option, values[key])]
+    if "depth" in values and values["program"].startswith("ib_send"):
+        words += ["-r", values["depth"]]
+    return (*words, *values.get("options", "").split())
 
 
 def read(name):
@@ -82,4 +110,4 @@ def read(name):
         raise ui.LabError(f"{paths.show(path)}: {complaint}")
     return Config(path.stem, values["program"], values["memory"],
                   tuple(map(_bytes, values["sizes"].split())),
-                  tuple(values.get("options", "").split()))
+                  _options(values), int(values.get("vms", 1)))

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """`./lab bench perftest`: perftest on stock and phyr, side by side.
 
-Two ways to look at the same traffic, from rxe0 to rxe1 of one VM:
+Two ways to look at the same traffic, from rxe0 to rxe1 of one VM or from one
+VM to another:
 
 - bandwidth, which scatters: so the kernels take turns, several times, and what
   counts is the ratio within a turn;
 - instructions per message, which repeat: one processor and a clock that counts
   instructions. perftest polls, and what it polls in vain says nothing. So it
   sleeps where it can (--events), and where it cannot it only gets the time
-  that nobody else wants (SCHED_IDLE).
+  that nobody else wants (SCHED_IDLE). Two VMs have no clock in common, so
+  there nothing is counted.
+
+Beside both stands what memcpy() alone does in the same VM.
 """
 
 import argparse
+import json
+import shlex
 from statistics import geometric_mean, median, quantiles
 
 import bench_config
@@ -19,18 +25,24 @@ import bench_report as report
 import perftest
 import ui
 
-HELP = """Run perftest's programs between rxe0 and rxe1 on the kernels stock and phyr, by
-turns, and compare bandwidth and instructions per message. CONFIG is the name
-of a file in bench/perftest-configs/ or the path of one of your own; all of
-the folder are run if none is named."""
+HELP = """Run perftest's programs on the kernels stock and phyr, by turns, and compare
+bandwidth and instructions per message. CONFIG is the name of a file in
+bench/perftest-configs/ or the path of one of your own; all of the folder are
+run if none is named. The floor is what memcpy() alone takes for as many bytes."""
 
 PAIRS, QUICK_PAIRS = 5, 3
+QUICK_CONFIGS = ("write", "read", "send")
 QUICK_SIZES = (64, 4 << 10, 1 << 20)
 # What a run does in vain (a retry, say) only adds: the least of so many counts
 COUNTS = 3
 # How far two counts of the same kernel are apart
 COUNT_SCATTER = 0.01
 HUGE_PAGES = 128
+MIB = 1 << 20
+INSTRUCTIONS = "Instructions per message, both ends and the link"
+BANDWIDTH = "Bandwidth, MB/s"
+# An instruction that copies by itself counts once for each byte in emulation: use vectors
+COPY_ENV = ("env", "GLIBC_TUNABLES=glibc.cpu.x86_rep_movsb_threshold=1073741824")
 PREPARE = f"""
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
 echo {HUGE_PAGES} >/proc/sys/vm/nr_hugepages
@@ -41,25 +53,45 @@ ONLY_WHEN_IDLE = "chrt --idle --pid 0 $$\n"
 def rate(figures):
     """Messages a second, from whichever figure was printed more exactly."""
     by_rate = figures.rate * 1e6
-    by_bytes = figures.average * (1 << 20) / figures.test.size
+    by_bytes = figures.average * MIB / figures.test.size
     # Six digits behind the point, and two
     return by_rate if figures.rate * 1e4 > figures.average else by_bytes
 
 
 def run(configs, flavour, counting, title):
-    """{(config name, size): messages a second}"""
+    """{(config name, size): messages a second, or why there is no figure}"""
+    found = {}
+    for vms in (1, 2):
+        group = [config for config in configs if config.vms == vms]
+        if group and not (counting and vms == 2):
+            found.update(run_group(group, flavour, counting, title, vms))
+    return found
+
+
+def run_group(configs, flavour, counting, title, vms):
+    """The same, of CONFIGS for as many VMs; memcpy's are under None."""
     keys, tests = [], []
     for config in configs * (COUNTS if counting else 1):
         sleeps = counting and not config.program.startswith("ib_write")
         keys += [(config.name, size) for size in config.sizes]
         tests += config.tests(*(["--events"] if sleeps else []))
-    script = PREPARE + (ONLY_WHEN_IDLE if counting else "") + perftest.script(tests)
-    lines, _ = report.run(["sh", "-c", script], flavour, title, 2 * len(tests),
-                          "perftest", icount=counting)
-    best = {}
-    for key, figures in zip(keys, perftest.parse(tests, "\n".join(lines))):
-        best[key] = max(best.get(key, 0), rate(figures))
-    return best
+    sizes = sorted({str(size) for _, size in keys}, key=int)
+    floor = shlex.join([*COPY_ENV, f"{report.programs()}/copy", *sizes]) + "\n"
+    script, peer = perftest.scripts(tests) if vms == 2 else (perftest.script(tests), None)
+    script = PREPARE + floor + (ONLY_WHEN_IDLE if counting else "") + script
+    more = {"peer": ["sh", "-c", PREPARE + peer]} if peer else {}
+    lines, _ = report.run(["sh", "-c", script], flavour, title + (", two VMs" if peer else ""),
+                          2 * len(tests) + len(sizes), "perftest", icount=counting, **more)
+    found = {} if vms == 2 else {(None, copy["size"]): 1e9 / copy["ns"] for copy in
+                                 (json.loads(line) for line in lines if line.startswith("{"))}
+    for key, outcome in zip(keys, perftest.outcomes(tests, "\n".join(lines))):
+        if isinstance(outcome, perftest.Failure):
+            found.setdefault(key, outcome.why)
+        elif isinstance(found.get(key, 0), str):
+            found[key] = rate(outcome)
+        else:
+            found[key] = max(found.get(key, 0), rate(outcome))
+    return found
 
 
 def take_turns(configs, pairs):
@@ -82,51 +114,118 @@ def all_sizes(configs):
     return [(config, size) for config in configs for size in config.sizes]
 
 
-def ratio_row(what, stock, phyr, ratios, judge):
+def rates_of(flavour, key, turns):
+    """A kernel's rates, of the turns where it has one."""
+    return [turn[flavour][key] for turn in turns if not isinstance(turn[flavour][key], str)]
+
+
+def figure(flavour, key, turns):
+    """The median of those, or None where it cannot."""
+    rates = rates_of(flavour, key, turns)
+    return median(rates) if rates else None
+
+
+def whole(keys, turns):
+    """The turns in which both kernels have a figure for all KEYS."""
+    return [turn for turn in turns
+            if all(rates_of(flavour, key, [turn]) for flavour in report.KERNELS for key in keys)]
+
+
+def failures(key, turns):
+    """Which kernel has no figure for KEY in some turn or in all, and why."""
+    words = []
+    for flavour in report.KERNELS:
+        said = [turn[flavour][key] for turn in turns if isinstance(turn[flavour][key], str)]
+        if said:
+            how = "cannot" if len(said) == len(turns) else f"failed {len(said)} of {len(turns)}"
+            words.append(f"{flavour} {how}: {said[0]}")
+    return "; ".join(words)
+
+
+def ratio_row(what, stock, phyr, ratios, note=""):
+    """A row of turns' RATIOS; two are the least that have a spread."""
+    if len(ratios) < 2:
+        return report.Row(what, stock, phyr, None, None, None, "", None, more=True, note=note,
+                          table=BANDWIDTH)
     low, ratio, high = quantiles(ratios, n=4, method="inclusive")
-    return report.Row(what, stock, phyr, ratio, None, ratio,
-                      ">= 1.0 within the spread" if judge else "",
-                      high >= 1.0 if judge else None, (low, high))
+    return report.Row(what, stock, phyr, ratio, None, ratio, "", None, (low, high), more=True,
+                      note=note, table=BANDWIDTH)
 
 
 def bandwidth_rows(configs, turns):
     """A row for each size, and the mean of all sizes, which is what is judged."""
     def ratios_of(keys):
         return [geometric_mean(turn["phyr"][key] / turn["stock"][key] for key in keys)
-                for turn in turns]
+                for turn in whole(keys, turns)]
 
     rows = []
     for config, size in all_sizes(configs):
         key = (config.name, size)
-        stock, phyr = (median(turn[f][key] for turn in turns) * size / (1 << 20)
-                       for f in report.KERNELS)
-        rows.append(ratio_row(label(config, size), stock, phyr, ratios_of([key]), False))
+        stock, phyr = (rate and rate * size / MIB for rate in
+                       (figure(flavour, key, turns) for flavour in report.KERNELS))
+        floor = None if config.vms == 2 else figure("phyr", (None, size), turns) * size / MIB
+        rows.append(ratio_row(label(config, size), stock, phyr, ratios_of([key]),
+                              failures(key, turns))._replace(floor=floor))
     for config in configs:
-        keys = [(config.name, size) for size in config.sizes]
-        rows.append(ratio_row(f"{config.name}, mean of all sizes", None, None,
-                              ratios_of(keys), True))
+        row = ratio_row(f"{config.name}, mean of all sizes", None, None,
+                        ratios_of([(config.name, size) for size in config.sizes]))
+        if row.ratio:
+            rows.append(row._replace(goal=">= 1.0 within the spread", met=row.spread[1] >= 1.0))
     return rows
 
 
 def count_rows(configs, counts):
     rows = []
-    for config, size in all_sizes(configs):
-        stock, phyr = (1e9 / counts[f][config.name, size] for f in report.KERNELS)
-        rows.append(report.Row(label(config, size), stock, phyr, phyr / stock, None, phyr / stock,
-                               f"<= 1.0 within {COUNT_SCATTER:.0%}",
-                               phyr / stock <= 1.0 + COUNT_SCATTER))
+    for config, size in all_sizes([c for c in configs if c.vms == 1]):
+        key = (config.name, size)
+        stock, phyr = (rate and 1e9 / rate for rate in
+                       (figure(flavour, key, [counts]) for flavour in report.KERNELS))
+        ratio = phyr / stock if stock and phyr else None
+        rows.append(report.Row(label(config, size), stock, phyr, ratio,
+                               1e9 / counts["phyr"][None, size], ratio,
+                               f"<= 1.0 within {COUNT_SCATTER:.0%}" if ratio else "",
+                               ratio <= 1.0 + COUNT_SCATTER if ratio else None,
+                               note=failures(key, [counts]), table=INSTRUCTIONS))
     return rows
+
+
+def plots(configs, counted, rows):
+    """Instructions per message by size, a plot for each config; all ratios of bandwidth."""
+    found = []
+    for config in configs:
+        own = {size: row for size in config.sizes for row in counted
+               if row.what == label(config, size)}
+        if own:
+            found.append(report.plot(
+                f"perftest-{config.name}", f"{config.name}: instructions per message",
+                "size of a message, bytes", "instructions, both ends and the link",
+                {name: [(size, getattr(row, field)) for size, row in own.items()]
+                 for name, field in (("stock", "stock"), ("phyr", "phyr"),
+                                     ("memcpy alone", "floor"))}))
+    ratios = {}
+    for config, size in all_sizes(configs):
+        ratios.setdefault(config.name, []).extend(
+            (size, row.ratio, *row.spread) for row in rows
+            if row.what == label(config, size) and row.spread)
+    if rows:
+        found.append(report.plot("perftest-bandwidth", "Bandwidth of phyr to that of stock: "
+                                 "median, and where half of the turns lie",
+                                 "size of a message, bytes", "bandwidth, phyr / stock", ratios,
+                                 scale="one"))
+    return found
 
 
 def arguments(argv):
     parser = argparse.ArgumentParser(prog="./lab bench perftest", description=HELP,
+                                     epilog=bench_config.__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", metavar="CONFIG",
                         help="one of: " + ", ".join(bench_config.names()) + "; or a path")
     parser.add_argument("--pairs", type=int, metavar="N",
                         help=f"turns of bandwidth (default: {PAIRS}); 0: only instructions")
     parser.add_argument("--quick", action="store_true",
-                        help=f"three sizes, and {QUICK_PAIRS} turns")
+                        help=f"three sizes, {QUICK_PAIRS} turns, and of the configs "
+                        + ", ".join(QUICK_CONFIGS))
     parser.add_argument("--strict", action="store_true",
                         help="exit status 1 where a goal is missed")
     args = parser.parse_args(argv)
@@ -139,7 +238,8 @@ def arguments(argv):
 
 def main(argv):
     args = arguments(argv)
-    configs = [bench_config.read(name) for name in args.configs or bench_config.names()]
+    known = QUICK_CONFIGS if args.quick else bench_config.names()
+    configs = [bench_config.read(name) for name in args.configs or known]
     if args.quick:
         configs = [c._replace(sizes=tuple(s for s in c.sizes if s in QUICK_SIZES) or c.sizes[:1])
                    for c in configs]
@@ -150,20 +250,22 @@ def main(argv):
         turns = take_turns(configs, args.pairs)
 
     counted = count_rows(configs, counts)
-    print("\nInstructions per message, both ends and the link\n")
-    report.show(counted)
+    if counted:
+        print(f"\n{INSTRUCTIONS}\n")
+        report.show(counted)
     rows = []
     if turns:
         rows = bandwidth_rows(configs, turns)
-        print(f"\nBandwidth, MB/s: median of {len(turns)} turns, and half of the ratios lie in "
+        print(f"\n{BANDWIDTH}: median of {len(turns)} turns, and half of the ratios lie in "
               "the spread\n")
         report.show(rows)
     raw = {"instructions": _plain(counts), "turns": [_plain(turn) for turn in turns]}
-    report.save("perftest", counted + rows, raw, about)
+    report.save("perftest", counted + rows, raw, about, plots(configs, counted, rows))
     return report.verdict(counted + rows, args.strict)
 
 
 def _plain(rates):
     """Messages a second by kernel, for JSON."""
-    return {flavour: {f"{name}, {size}": value for (name, size), value in found.items()}
+    return {flavour: {f"{name or 'memcpy'}, {size}": value
+                      for (name, size), value in found.items()}
             for flavour, found in rates.items()}

@@ -1,41 +1,71 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`./lab bench reg`: what a pinned region costs, by size and kind of memory.
+"""`./lab bench reg`: what a pinned region costs, by size and kind of memory and by device.
 
 bench/reg.c measures; here its figures of two kernels are set side by side.
 """
 
 import argparse
 import json
+import math
 from statistics import median
+from typing import NamedTuple
 
 import bench_report as report
 import ui
 
-HELP = """Register and deregister memory of known physical layout on rxe, on the kernels
-stock and phyr, one after the other. Both run in a VM of one processor whose
-clock counts instructions, so the figures are instructions and repeat within
-0.1 %. Memory of the kernel is what a region holds beyond a region of one page.
+HELP = """Register and deregister memory of known physical layout, on the kernels stock
+and phyr, one after the other. Both run in a VM of one processor whose clock
+counts instructions, so the figures are instructions and repeat within 0.1 %.
+Memory of the kernel is what a region holds beyond a region of one page.
 The floor is what pinning (or unpinning) the same pages costs by itself
-(the kernel's gup_test)."""
+(the kernel's gup_test).
+
+--device edu registers on the edu function behind the emulated Intel IOMMU, and
+counts what is asked of that: ranges mapped, spans unmapped, IOTLB flushes after
+either, and requests in its queue. The IOMMU flushes at once (iommu.strict=1)
+but for the rows that say lazy. Mapping is what registration on edu costs more
+than on rxe, which only pins and lists the pages."""
 
 KIB = 1 << 10
 MIB = 1 << 20
-SIZES = {"scattered": (4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB),
-         "huge": (2 * MIB, 16 * MIB, 256 * MIB)}
+GIB = 1 << 30
 LARGE = 256 * MIB           # what the goals are about
 WORDS = {"scattered": "4 KiB pages, scattered", "huge": "2 MiB pages"}
+EVENTS = {"map": "ranges mapped", "unmap": "spans unmapped", "flush": "IOTLB flushes, unmapping",
+          "flush_map": "IOTLB flushes, mapping", "qi": "IOMMU requests"}
 
 
-def cases(quick):
-    return [f"{kind}:{size}" for kind, sizes in SIZES.items()
+class Device(NamedTuple):
+    """What is registered on: its name in the VM, the sizes, the VM's memory."""
+    name: str
+    sizes: dict
+    mem: str
+    repeat: int             # times that are taken of each case
+    machine: dict           # for vm.run()
+
+
+DEVICES = {
+    "rxe": Device("rxe0", {"scattered": (4 * KIB, 64 * KIB, MIB, 16 * MIB, LARGE),
+                           "huge": (2 * MIB, 16 * MIB, LARGE)}, "2G", 7, {}),
+    "edu": Device("edu_0", {"scattered": (4 * KIB, 64 * KIB, MIB, 16 * MIB, LARGE, 4 * GIB),
+                            "huge": (2 * MIB, 16 * MIB, LARGE, 4 * GIB)}, "7G", 3,
+                  {"iommu": "strict", "edu": 64}),
+}
+
+
+def cases(device, quick):
+    return [f"{kind}:{size}" for kind, sizes in device.sizes.items()
             for size in ((sizes[0], LARGE) if quick else sizes)]
 
 
-def measure(flavour, wanted, repeat):
-    """{case: what reg.c said of it}"""
+def measure(flavour, device, wanted, repeat, **machine):
+    """{case: what reg.c said of it}; MACHINE is what differs from the device's."""
+    machine = {**device.machine, **machine}
+    where = f", {machine['iommu']}" if "iommu" in machine else ""
     lines, result = report.run(
-        [f"{report.programs()}/reg", "-r", str(repeat), *wanted], flavour,
-        f"Registering memory on {flavour}", len(wanted), "reg", icount=True, mem="2G")
+        [f"{report.programs()}/reg", "-d", device.name, "-r", str(repeat), *wanted], flavour,
+        f"Registering memory on {flavour}, {device.name}{where}", len(wanted),
+        f"reg-{device.name}", icount=True, mem=device.mem, **machine)
     found = {case["what"]: case for case in map(json.loads, lines)}
     if set(found) != set(wanted):
         raise ui.LabError(f"reg on {flavour} measured {len(found)} of {len(wanted)} cases",
@@ -60,6 +90,11 @@ class Figures:
         case = self.case(kind, size)
         return case["kernel_bytes"] / case["regions"]
 
+    def events(self, name, kind, size=LARGE):
+        """How often, in a registration and its end."""
+        case = self.case(kind, size)
+        return case["reg_events"][name] + case["dereg_events"][name]
+
     def memory_per_page(self, kind):
         return ((self.memory(kind) - self.memory("scattered", 4 * KIB))
                 / self.case(kind)["pages"])
@@ -67,11 +102,12 @@ class Figures:
 
 def row(what, stock, phyr, *, floor=None, most=None, of=None):
     """A row whose goal is at most MOST, OF "it", "stock" or "floor"."""
-    value = {None: None, "it": phyr, "stock": phyr / stock,
+    ratio = phyr / stock if stock else None if phyr else 1.0
+    value = {None: None, "it": phyr, "stock": math.inf if ratio is None else ratio,
              "floor": phyr / floor if floor else None}[of]
     words = {None: "", "it": f"<= {most}", "stock": f"<= {most} of stock",
              "floor": f"<= {most} of the floor"}[of]
-    return report.Row(what, stock, phyr, phyr / stock, floor, value, words,
+    return report.Row(what, stock, phyr, ratio, floor, value, words,
                       None if value is None else value <= most)
 
 
@@ -97,8 +133,29 @@ def goal_rows(stock, phyr):
     return rows
 
 
-def size_rows(stock, phyr, wanted):
-    """Cost against size, for all that was measured."""
+def edu_goal_rows(stock, phyr):
+    """The rows of the goal table of edu; each has (rxe, strict, lazy)."""
+    pages = phyr["strict"].case("scattered")["pages"]
+    per_page = [(of["strict"].time("reg", "scattered") - of["rxe"].time("reg", "scattered")) / pages
+                for of in (stock, phyr)]
+    rows = [row(f"map, instructions per 4 KiB: {WORDS['scattered']}", *per_page, most=100, of="it")]
+    for kind, most in (("scattered", 0.3), ("huge", 1)):
+        rows.append(row(f"register 256 MiB: {WORDS[kind]}", stock["strict"].time("reg", kind),
+                        phyr["strict"].time("reg", kind), most=most, of="stock"))
+    for mode in ("strict", "lazy"):
+        for kind in WORDS:
+            rows.append(row(f"deregister 256 MiB, {mode}: {WORDS[kind]}",
+                            stock[mode].time("dereg", kind), phyr[mode].time("dereg", kind),
+                            most=1, of="stock"))
+    for kind in WORDS:
+        rows.append(row(f"IOTLB flushes to deregister 256 MiB, lazy: {WORDS[kind]}",
+                        stock["lazy"].case(kind)["dereg_events"]["flush"],
+                        phyr["lazy"].case(kind)["dereg_events"]["flush"], most=1, of="it"))
+    return rows
+
+
+def size_rows(stock, phyr, wanted, **goal):
+    """Cost against size, for all that was measured; GOAL is that of each row."""
     rows = []
     for case in wanted:
         kind, size = case.split(":")
@@ -106,43 +163,75 @@ def size_rows(stock, phyr, wanted):
         where = f"{ui.size(size).replace('.0 ', ' ')}, {WORDS[kind]}"
         for name in ("reg", "dereg"):
             rows.append(row(f"{name}: {where}", stock.time(name, kind, size),
-                            phyr.time(name, kind, size)))
-        rows.append(row(f"bytes: {where}", stock.memory(kind, size), phyr.memory(kind, size)))
+                            phyr.time(name, kind, size), **goal))
+        rows.append(row(f"bytes: {where}", stock.memory(kind, size), phyr.memory(kind, size),
+                        **goal))
+        for name, words in EVENTS.items():
+            counts = stock.events(name, kind, size), phyr.events(name, kind, size)
+            if any(counts):         # none without an IOMMU
+                rows.append(row(f"{words}: {where}", *counts, **goal))
     return rows
 
 
-def check_sanity(flavour, figures):
+def check_sanity(flavour, figures, mapped):
     """A measurement of something else is an error, not a figure."""
-    for kind in SIZES:
+    for kind in WORDS:
         case = figures.case(kind)
         if case["dirty_before"] == case["pages"] or case["dirty_after"] != case["pages"]:
             raise ui.LabError(f"on {flavour}, of {case['pages']} pages {case['dirty_before']} "
                               f"were dirty before deregistration and {case['dirty_after']} after")
+        if mapped != bool(case["reg_events"]["map"]):
+            raise ui.LabError(f"on {flavour}, {case['reg_events']['map']} ranges were mapped for "
+                              "the device")
 
 
 def main(argv):
     parser = argparse.ArgumentParser(prog="./lab bench reg", description=HELP,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=DEVICES, default="rxe",
+                        help="what to register on (default: rxe)")
     parser.add_argument("--quick", action="store_true",
                         help="only the sizes that the goals are about, fewer repetitions")
     parser.add_argument("--strict", action="store_true",
                         help="exit status 1 where a goal is missed")
     args = parser.parse_args(argv)
-
-    wanted = cases(args.quick)
-    repeat = 3 if args.quick else 7
-    about = report.facts(repeat=repeat)
-    raw, figures = {}, {}
     with report.timed():
-        for flavour in report.KERNELS:
-            raw[flavour] = measure(flavour, wanted, repeat)
-            figures[flavour] = Figures(raw[flavour])
-            check_sanity(flavour, figures[flavour])
-    rows = goal_rows(figures["stock"], figures["phyr"])
-    sizes = size_rows(figures["stock"], figures["phyr"], wanted)
-    print("\nOne pinned region on rxe: instructions, and kernel memory\n")
+        rows, sizes, raw, about = {"rxe": on_rxe, "edu": on_edu}[args.device](args.quick)
+    print(f"\nOne pinned region on {args.device}: instructions, and kernel memory\n")
     report.show(rows)
     print("\nAgainst size: instructions to register and deregister, bytes of kernel memory\n")
     report.show(sizes)
-    report.save("reg", rows + sizes, raw, about)
-    return report.verdict(rows, args.strict)
+    report.save("reg" if args.device == "rxe" else f"reg-{args.device}", rows + sizes, raw, about)
+    return report.verdict(rows + sizes, args.strict)
+
+
+def on_rxe(quick):
+    """(rows with goals, rows by size, raw figures, what they depend on)."""
+    device = DEVICES["rxe"]
+    wanted, repeat = cases(device, quick), 3 if quick else device.repeat
+    about = report.facts(repeat=repeat)
+    raw, figures = {}, {}
+    for flavour in report.KERNELS:
+        raw[flavour] = measure(flavour, device, wanted, repeat)
+        figures[flavour] = Figures(raw[flavour])
+        check_sanity(flavour, figures[flavour], mapped=False)
+    return (goal_rows(figures["stock"], figures["phyr"]),
+            size_rows(figures["stock"], figures["phyr"], wanted), raw, about)
+
+
+def on_edu(quick):
+    """The same, behind the IOMMU."""
+    edu, rxe = DEVICES["edu"], DEVICES["rxe"]
+    wanted, large = cases(edu, quick), [f"{kind}:{LARGE}" for kind in WORDS]
+    about = report.facts(repeat=edu.repeat)
+    raw, figures = {}, {}
+    for flavour in report.KERNELS:
+        raw[flavour] = {"rxe": measure(flavour, rxe, large, edu.repeat),
+                        "lazy": measure(flavour, edu, large, edu.repeat, iommu="lazy"),
+                        "strict": measure(flavour, edu, wanted, edu.repeat)}
+        figures[flavour] = {mode: Figures(found) for mode, found in raw[flavour].items()}
+        for mode, found in figures[flavour].items():
+            check_sanity(flavour, found, mapped=mode != "rxe")
+    stock, phyr = figures["stock"], figures["phyr"]
+    return (edu_goal_rows(stock, phyr),
+            size_rows(stock["strict"], phyr["strict"], wanted, most=1, of="stock"), raw, about)

@@ -3,14 +3,19 @@
 
 import contextlib
 import csv
+import functools
+import hashlib
 import json
 import os
 import subprocess
 import time
 from typing import NamedTuple
 
+import accel
+import agent
 import kernel
 import packages
+import pair
 import paths
 import sources
 import ui
@@ -27,12 +32,15 @@ class Row(NamedTuple):
     what: str
     stock: float
     phyr: float
-    ratio: float            # phyr to stock
+    ratio: float            # phyr to stock, or None where stock is 0 or has no figure
     floor: float            # what cannot be avoided, or None
     value: float            # what the goal is about
     goal: str               # in words, "" for none
     met: bool               # None where there is no goal
     spread: tuple = None    # within which half of the ratios lie
+    more: bool = False      # more of it is better
+    note: str = ""          # why a figure is missing
+    table: str = ""         # which table it belongs to
 
 
 def programs():
@@ -49,14 +57,23 @@ def facts(**more):
     commit = subprocess.run(["git", "-c", f"safe.directory={paths.TOP}", "describe", "--always",
                              "--dirty", "--abbrev=12"], cwd=paths.TOP, capture_output=True,
                             text=True, check=False).stdout.strip()
+    kernels = {name: kernel.ensure(name) for name in KERNELS}
     return {"date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
             "commit": commit or "unknown",
             "base": sources.linux().version,
-            "kernels": {name: kernel.ensure(name).release for name in KERNELS}, **more}
+            "kernels": {name: built.release for name, built in kernels.items()},
+            "configs": {name: _digest(built.obj / ".config") for name, built in kernels.items()},
+            "accelerator": accel.name(accel.choose(kernels["phyr"], agent.initramfs())),
+            **more}
 
 
-def run(argv, flavour, title, total, name, **more):
-    """Run ARGV on a kernel and give what it printed, a line at a time.
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def run(argv, flavour, title, total, name, peer=None, **more):
+    """Run ARGV on a kernel and give what it printed, a line at a time; with
+    PEER, in two VMs, the second of which runs that.
 
     It prints TOTAL lines that begin with one of "{=", for the progress.
     """
@@ -69,7 +86,8 @@ def run(argv, flavour, title, total, name, **more):
 
     vm.prepare(flavour)
     with open(path, "wb") as out, ui.step(title, quiet=False, watch=count) as step:
-        result = vm.run(argv, kernel=flavour, name=f"bench-{name}-{flavour}", cwd=FOLDER,
+        runner = functools.partial(pair.run, other=peer) if peer else vm.run
+        result = runner(argv, kernel=flavour, name=f"bench-{name}-{flavour}", cwd=FOLDER,
                         stdout=out.fileno(), **more)
         step.progress(*count())
     if result.status or result.panic:
@@ -93,35 +111,52 @@ def number(value):
 
 
 def _cells(row, floors, spreads):
-    cells = [row.what, number(row.stock), number(row.phyr), f"{row.ratio:.3f}"]
+    cells = [row.what, number(row.stock), number(row.phyr),
+             "-" if row.ratio is None else f"{row.ratio:.3f}"]
     if floors:
-        cells += [number(row.floor), f"{row.phyr / row.floor:.3f}" if row.floor else "-"]
+        known = row.floor and row.phyr is not None
+        cells += [number(row.floor), f"{row.phyr / row.floor:.3f}" if known else "-"]
     if spreads:
-        cells.append("{:.3f} to {:.3f}".format(*row.spread))
-    return [*cells, row.goal, "" if row.met is None else "met" if row.met else "NOT MET"]
+        cells.append("{:.3f} to {:.3f}".format(*row.spread) if row.spread else "-")
+    outcome = row.note if row.met is None else "met" if row.met else "NOT MET"
+    return [*cells, row.goal, outcome]
 
 
-def show(rows):
-    """The table of ROWS; columns that none of them fills are left out."""
+def cells(rows):
+    """(head, cells of each row); columns that none of them fills are left out."""
     floors = any(row.floor is not None for row in rows)
     spreads = any(row.spread for row in rows)
     head = ["", "stock", "phyr", "phyr/stock", *(["floor", "phyr/floor"] if floors else []),
             *(["spread"] if spreads else []), "goal", ""]
-    ui.table(head, [_cells(row, floors, spreads) for row in rows])
+    return head, [_cells(row, floors, spreads) for row in rows]
 
 
-def save(name, rows, raw, about):
-    """The rows as CSV, and all there is as JSON."""
+def show(rows):
+    """The table of ROWS."""
+    ui.table(*cells(rows))
+
+
+def save(name, rows, raw, about, plots=()):
+    """The rows as CSV, and all there is as JSON; PLOTS are for bench_doc.py."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with open(FOLDER / f"{name}.csv", "w", encoding="utf-8", newline="") as f:
         out = csv.writer(f)
         out.writerow(Row._fields)
         out.writerows(rows)
     with open(FOLDER / f"{name}.json", "w", encoding="utf-8") as f:
-        json.dump({"facts": about, "rows": [row._asdict() for row in rows], "raw": raw}, f,
-                  indent=1)
+        json.dump({"kind": name, "facts": about, "rows": [row._asdict() for row in rows],
+                   "plots": plots, "raw": raw}, f, indent=1)
         f.write("\n")
     print(f"\nRaw data: {paths.show(FOLDER / name)}.json and .csv")
+
+
+def plot(name, title, x, y, series, scale="log"):
+    """A plot for bench_doc.py. SERIES is {name: [(x, y) or (x, y, low, high)]};
+    X and Y name the axes, SCALE is what Y is: logarithmic, or linear and has
+    "zero" or "one" in it."""
+    return {"name": name, "title": title, "x": x, "y": y, "scale": scale,
+            "series": {key: [point for point in points if point[1]]
+                       for key, points in series.items()}}
 
 
 def verdict(rows, strict):

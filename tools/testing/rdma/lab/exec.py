@@ -4,12 +4,15 @@
 import argparse
 import collections
 import contextlib
+import functools
 import os
 import shlex
 import signal
 import socket
 import sys
 
+import dma
+import pair
 import streams
 import ui
 import vm
@@ -22,6 +25,18 @@ is written below the working directory (and --rw DIR) stays; sockets, fifos
 and unnamed temporary files work everywhere else, /tmp say.
 """
 
+PAIR = f"""
+With --vms 2, COMMAND runs in two VMs at once, with a network between them.
+Each has one RDMA device, rxe0: {pair.ADDRESSES[0]} in the first VM, {pair.ADDRESSES[1]} in the
+second. In COMMAND's environment, LAB_NODE is 0 or 1, LAB_ADDRESS the VM's own
+address and LAB_PEER the other one's. Both start when both VMs are up; a client
+may still have to wait until its server listens. The working directory is the
+same one in both, but files are no way to talk: what one writes, the other may
+see late. The first VM has the streams, and when its COMMAND ends, the second
+one's has {pair.GRACE} seconds to end, too. What that prints comes on stderr with
+"{pair.MARK.decode().strip()}" before each line.
+"""
+
 STATUSES = f"""\
 The exit status is COMMAND's, or 128 + N where signal N ended it, or
   {vm.PANICKED}  the kernel panicked or had an oops: its trace is on stderr
@@ -29,6 +44,8 @@ The exit status is COMMAND's, or 128 + N where signal N ended it, or
   {vm.FAILED}  the lab failed: the reason is on stderr
   {vm.NOT_EXECUTABLE}  COMMAND cannot be executed
   {vm.NOT_FOUND}  COMMAND was not found
+With two VMs it is the first one's; the second one's where the first one's is
+0 and the second did not have to be ended, and where the second fails.
 
 Ctrl-C reaches COMMAND; a second one ends the VM. Kernel messages are in
 build/logs/vm/. To load more modules, call modprobe in the VM.
@@ -38,7 +55,8 @@ build/logs/vm/. To load more modules, call modprobe in the VM.
 def options(verb, with_command):
     usage = f"./lab {verb} [OPTION]..." + (" [--] COMMAND [ARGUMENT]..." if with_command else "")
     parser = argparse.ArgumentParser(
-        prog=f"lab {verb}", usage=usage, description=DESCRIPTION, epilog=STATUSES,
+        prog=f"lab {verb}", usage=usage, epilog=STATUSES,
+        description=DESCRIPTION + (PAIR if with_command else ""),
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--kernel", choices=("phyr", "stock", "debug"),
@@ -50,6 +68,18 @@ def options(verb, with_command):
         help="more for QEMU: a -device, or any of its options; may be repeated")
     add("--append", metavar="KERNEL-ARGS", action="append", default=[],
         help="more for the kernel command line; may be repeated")
+    add("--iommu", choices=dma.IOMMUS, default="none",
+        help="; ".join(f"{name}: {setup.what}" for name, setup in dma.IOMMUS.items())
+        + " (default: none)")
+    add("--edu", action="store_true", help="add edu_0, an RDMA device that copies by DMA")
+    add("--edu-bits", metavar="N", type=int, choices=range(1, 65), default=dma.BITS,
+        help=f"address bits of edu_0 (default: {dma.BITS})")
+    parser.set_defaults(vms=1, peer=None)
+    if with_command:
+        add("--vms", type=int, choices=(1, 2), default=1,
+            help="run COMMAND in so many VMs (default: 1); see above")
+        add("--peer", metavar="SCRIPT",
+            help="two VMs: the second one runs SCRIPT, by sh, and not COMMAND")
     add("--rw", metavar="DIR", action="append", default=[],
         help="a directory that reaches the host, as the working directory does; "
              "may be repeated")
@@ -66,7 +96,8 @@ def options(verb, with_command):
 def split(args):
     """The lab's own options, and the command, which begins at -- or at the
     first word that is not an option."""
-    with_value = {"--kernel", "--mem", "--cpus", "--device", "--append", "--rw", "--timeout"}
+    with_value = {"--kernel", "--mem", "--cpus", "--device", "--append", "--edu-bits",
+                  "--iommu", "--rw", "--timeout", "--vms", "--peer"}
     i = 0
     while i < len(args):
         if args[i] == "--":
@@ -132,6 +163,8 @@ def environ():
 
 def report(result, argv, verbose):
     """What the lab has to say about the end of the program."""
+    if result.peer:
+        report_peer(result, verbose)
     if result.error:
         ui.say(f"lab: {os.fsdecode(argv[0])}: {result.error}")
     if result.panic:
@@ -147,16 +180,39 @@ def report(result, argv, verbose):
         ui.say(f"     VM on {result.accel}; kernel log: {vm.paths.show(result.kernel_log)}")
 
 
+def report_peer(result, verbose):
+    peer = result.peer
+    where = "in the second VM"
+    if peer.error:
+        ui.say(f"lab: {where}: {peer.error}")
+    if peer.panic:
+        ui.say(peer.panic)
+        ui.say(f"lab: the kernel panicked {where}, see the trace above")
+    elif result.status and result.status == peer.status and not peer.timed_out:
+        ui.say(f"lab: {where}, the program ended with status {peer.status}")
+    if verbose and peer.reports:
+        ui.say(f"lab: the kernel complained {len(peer.reports)} times {where}, see its log")
+    if peer.panic or verbose:
+        ui.say(f"     kernel log of the second VM: {vm.paths.show(peer.kernel_log)}")
+
+
+def runner(opts):
+    """vm.run, or the like for two VMs."""
+    if opts.peer is not None:
+        return functools.partial(pair.run, other=[b"sh", b"-c", os.fsencode(opts.peer)])
+    return pair.run if opts.vms == 2 else vm.run
+
+
 def run(opts, argv, env):
     stdin, stdout, stderr = standard_streams()
     try:
         vm.prepare(opts.kernel)
         with Signals() as signals:
-            result = vm.run(
+            result = runner(opts)(
                 argv, kernel=opts.kernel, mem=opts.mem, cpus=opts.cpus, devices=opts.devices,
-                cmdline=opts.append, timeout=opts.timeout, stdin=stdin, stdout=stdout,
-                stderr=stderr, env=env, rw=opts.rw, icount=opts.icount, name="exec",
-                signals=signals)
+                cmdline=opts.append, iommu=opts.iommu, edu=opts.edu_bits if opts.edu else None,
+                timeout=opts.timeout, stdin=stdin, stdout=stdout, stderr=stderr, env=env,
+                rw=opts.rw, icount=opts.icount, name="exec", signals=signals)
     except ui.LabError as e:
         e.show()
         return vm.FAILED
@@ -177,6 +233,9 @@ def main(args):
     if not argv:
         parser.print_usage(sys.stderr)
         ui.say("lab: exec needs a command")
+        return vm.FAILED
+    if opts.icount and (opts.vms == 2 or opts.peer is not None):
+        ui.say("lab: --icount is for one VM: the clocks of two would not agree")
         return vm.FAILED
     return run(opts, [os.fsencode(arg) for arg in argv], environ())
 

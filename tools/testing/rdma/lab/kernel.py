@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import locks
 import packages
 import paths
 import sources
@@ -59,7 +60,6 @@ def environment(flavour):
             "CCACHE_DIR": str(paths.CACHE / "ccache"),
             "CCACHE_BASEDIR": str(LINUX / flavour),
             "CCACHE_NOHASHDIR": "1",
-            "CCACHE_DEPEND": "1",        # no preprocessing pass before each compilation
             "CCACHE_MAXSIZE": "10G",
             "KBUILD_BUILD_TIMESTAMP": "2026-01-01",
             "KBUILD_BUILD_USER": "lab",
@@ -83,7 +83,7 @@ def source_tree(flavour, patched):
 
 def lock(name):
     """Held while folder NAME of build/ changes."""
-    return sources.locked(paths.BUILD / "locks" / name.replace("/", "-"), f"building {name}")
+    return locks.held(paths.BUILD / "locks" / name.replace("/", "-"), f"building {name}")
 
 
 def fragments(flavour):

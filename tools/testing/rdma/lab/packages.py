@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 
+import locks
 import paths
 import ui
 
@@ -28,6 +29,7 @@ GROUPS = {
     "ulp": ["nvme-cli"],
     "programs": ["rdmacm-utils", "ibverbs-utils", "libfabric-bin", "fio"],
     "bench": ["gcc", "make", "libc6-dev"],
+    "plots": ["gnuplot-nox|gnuplot-qt", "fonts-dejavu-core"],
 }
 
 
@@ -41,7 +43,10 @@ def _installed(names):
 
 def missing(groups):
     """The names (or alternatives) of GROUPS that are not installed."""
-    wanted = list(dict.fromkeys(name for group in groups for name in GROUPS[group]))
+    return _missing(list(dict.fromkeys(name for group in groups for name in GROUPS[group])))
+
+
+def _missing(wanted):
     if not wanted or not shutil.which("dpkg-query"):
         return []       # another distribution: the builds say what they lack
     have = _installed([n for name in wanted for n in name.split("|")])
@@ -90,9 +95,14 @@ def line(names):
 
 def ensure(*groups):
     """Have every package of GROUPS installed."""
-    names = missing(groups)
-    if not names:
-        return
+    if missing(groups):
+        with locks.held(paths.CACHE / "packages", "installing packages"):
+            names = missing(groups)
+            if names:
+                _install(names)
+
+
+def _install(names):
     root = _as_root()
     if root is None or not shutil.which("apt-get"):
         raise ui.LabError(f"{len(names)} packages are missing, and there is no root here and "
@@ -126,7 +136,7 @@ def ensure(*groups):
         if status == 0 or last:
             break
         refresh()       # old lists name files that the mirror no longer has
-    left = missing(groups)
+    left = _missing(names)
     if left:
         raise ui.LabError("these packages could not be installed: " + " ".join(left),
                           todo, log, ui.tail(log))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perftest between rxe0 and rxe1 of one VM.
+"""perftest between rxe0 and rxe1 of one VM, or between two VMs.
 
 A Test is one pair of programs, server and client. script() is a shell script
-that runs a list of them one after the other, to be given to vm.run(); parse()
-finds the figures of each in what it printed.
+that runs a list of them one after the other, to be given to vm.run();
+scripts() are two, for pair.run(). parse() finds the figures of each in what
+the client printed.
 """
 
 import re
@@ -68,6 +69,23 @@ echo "$text"
 echo "=== status $status"
 """
 
+# Each server waits at its own port, as often as the client needs it.
+_SERVER = r"""
+while :; do {server}; sleep 0.1; done >/dev/null 2>&1 &
+"""
+
+_CLIENT = r"""
+echo "=== test {number}"
+for try in $(seq 300); do
+    text=$({client} 2>&1)
+    status=$?
+    case $text in *"ouldn't connect"* | *Correlation*) sleep 0.1 ;; *) break ;; esac
+done
+echo "$text"
+echo "=== status $status"
+"""
+
+
 def script(tests, server="rxe1", client="rxe0"):
     """A shell script that runs all TESTS."""
     folder = userspace.ensure_perftest()
@@ -81,24 +99,59 @@ def script(tests, server="rxe1", client="rxe0"):
     return "".join(parts)
 
 
+def scripts(tests):
+    """The scripts of the client's VM and of the server's."""
+    folder = userspace.ensure_perftest()
+    client, server = [], []
+    for number, test in enumerate(tests):
+        words = shlex.join(test.argv(folder, "rxe0", FIRST_PORT + number))
+        server.append(_SERVER.format(server=words))
+        client.append(_CLIENT.format(number=number, client=words + ' "$LAB_PEER"'))
+    return "".join(client), "".join([*server, "wait\n"])
+
+
 _FIGURES = re.compile(r"^\s*(\d+)\s+(\d+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*$", re.MULTILINE)
 
 
+_COMPLAINT = re.compile(r"fail|error|unable|couldn't|invalid|unsupported|not supported",
+                        re.IGNORECASE)
+
+
+class Failure(NamedTuple):
+    test: Test
+    why: str                    # what perftest said
+    tail: list
+
+
 def _parse_one(test, text):
+    """The Figures of TEST, or its Failure."""
     status = re.search(r"^=== status (\d+)$", text, re.MULTILINE)
     found = _FIGURES.search(text)
-    if not status or status[1] != "0" or not found or int(found[1]) != test.size \
-            or not float(found[5]):
-        how = f"exit status {status[1]}, no figures" if status else "it did not end"
-        raise ui.LabError(f"{test.program}, {test.size} bytes: {how}",
-                          "Its last lines are above.", tail=text.splitlines()[-15:])
-    return Figures(test, int(found[2]), float(found[3]), float(found[4]), float(found[5]))
+    if status and status[1] == "0" and found and int(found[1]) == test.size and float(found[5]):
+        return Figures(test, int(found[2]), float(found[3]), float(found[4]), float(found[5]))
+    said = [line.strip() for line in text.splitlines() if _COMPLAINT.search(line)]
+    how = f"exit status {status[1]}, no figures" if status else "it did not end"
+    return Failure(test, "; ".join(said[:2]) or how, text.splitlines()[-15:])
 
 
-def parse(tests, text):
-    """The Figures of TESTS, in their order, from the output of script()."""
+def outcomes(tests, text):
+    """The Figures or Failure of TESTS, in their order, from the output of script()."""
     parts = re.split(r"^=== test \d+\n", text, flags=re.MULTILINE)[1:]
     if len(parts) != len(tests):
         raise ui.LabError(f"perftest: {len(parts)} of {len(tests)} tests began",
                           tail=text.splitlines()[-15:])
     return [_parse_one(test, part) for test, part in zip(tests, parts)]
+
+
+def check(outcome):
+    """OUTCOME, which has to be Figures."""
+    if isinstance(outcome, Failure):
+        test = outcome.test
+        raise ui.LabError(f"{test.program}, {test.size} bytes: {outcome.why}",
+                          "Its last lines are above.", tail=outcome.tail)
+    return outcome
+
+
+def parse(tests, text):
+    """The Figures of TESTS, all of which have to be there."""
+    return [check(outcome) for outcome in outcomes(tests, text)]

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Our own C programs on libibverbs: tools/testing/rdma/verbs/, built into build/verbs/."""
+"""Our own C programs on libibverbs: tools/testing/rdma/NAME/, built into build/NAME/."""
 
+import kernel
 import paths
 import ui
 import userspace
 
-SOURCE = paths.TESTING / "verbs"
-FOLDER = paths.BUILD / "verbs"
 
-
-def ensure():
+def ensure(name="verbs"):
     """Build what is not built, and give the folder of the programs."""
     core = userspace.ensure_rdma_core()
-    log = paths.log("verbs.log")
-    with ui.step("Building the verbs programs"):
-        ui.logged(["make", "-C", SOURCE, "-j2", f"O={FOLDER}", f"RDMA_CORE={core}"],
-                  log, "building the verbs programs")
-    return FOLDER
+    folder = paths.BUILD / name
+    log = paths.log(f"{name}.log")
+    with kernel.lock(name), ui.step(f"Building the {name} programs"):
+        ui.logged(["make", "-C", paths.TESTING / name, "-j2", f"O={folder}", f"RDMA_CORE={core}"],
+                  log, f"building the {name} programs")
+    return folder

@@ -34,9 +34,10 @@ def _device(text):
 
 
 def command(accel, fds, *, image, initrd, log, mem="2G", cpus=2, devices=(), cmdline=(),
-            shares=()):
+            shares=(), link=None):
     """The command line. ACCEL says which accelerator (accel.py), FDS has a
-    socket for each port, SHARES are (tag, directory) to be written."""
+    socket for each port, SHARES are (tag, directory) to be written, LINK is a
+    network: a socket that the other VM has the other end of, and our MAC."""
     args = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35",
             "-display", "none", "-no-reboot", *accel, "-m", mem, "-smp", str(cpus)]
     # First, as an IOMMU has to come before the devices behind it
@@ -50,9 +51,13 @@ def command(accel, fds, *, image, initrd, log, mem="2G", cpus=2, devices=(), cmd
     args += _share("lab.root", "/", ",readonly=on")
     for tag, path in shares:
         args += _share(tag, path)
+    if link:
+        args += ["-netdev", f"socket,id=link,fd={link[0].fileno()}",
+                 "-device", f"virtio-net-pci,netdev=link,mac={link[1]},romfile="]
+    # no_timer_check: on a busy host its ticks come late, which is no broken timer
     args += ["-device", "virtio-rng-pci", "-kernel", str(image), "-initrd", str(initrd),
              "-append", " ".join(["console=ttyS0 printk.time=1 panic=-1 oops=panic",
-                                  "random.trust_cpu=on tsc=reliable", *cmdline])]
+                                  "random.trust_cpu=on tsc=reliable no_timer_check", *cmdline])]
     return args
 
 
@@ -64,13 +69,15 @@ class Qemu:
         for name in PORTS:
             self.ports[name], theirs[name] = socket.socketpair()
         fds = {name: sock.fileno() for name, sock in theirs.items()}
+        link = what.get("link")
         argv = command(fds=fds, log=log, **what)
         try:
             with open(log, "ab") as out:
                 # setpriv, and no code of ours between fork and exec: the kernel kills
                 # QEMU when the thread that started it ends, however that comes about
                 self._child = subprocess.Popen(
-                    ["setpriv", "--pdeathsig", "KILL", *argv], pass_fds=fds.values(),
+                    ["setpriv", "--pdeathsig", "KILL", *argv], 
+                    pass_fds=[*fds.values(), *([link[0].fileno()] if link else [])],
                     stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     cwd="/", start_new_session=True)
         except OSError as e:

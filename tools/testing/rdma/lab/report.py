@@ -2,6 +2,7 @@
 """What a suite reports to: the outcome of each test, and the VM to run it in."""
 
 import os
+import re
 import sys
 import time
 
@@ -63,10 +64,11 @@ class Report:
     def count(self, status):
         return sum(r.status == status for r in self.results)
 
-    def vm(self, name, argv, **more):
+    def vm(self, name, argv, expect=None, **more):
         """Run ARGV in the VM on this report's kernel; its vm.Result.
 
-        That the kernel had nothing to complain about is a test of its own. On
+        That the kernel had nothing to complain about is a test of its own, but
+        for what the regular expression EXPECT finds, which has to be there. On
         the debug kernel, memory is searched for leaks when ARGV has ended.
         """
         import vm
@@ -74,7 +76,9 @@ class Report:
         if self.kernel == "debug":
             argv = ["sh", "-c", LEAK_SCAN, "leaks", *argv]
         result = vm.run(argv, kernel=self.kernel, name=name, **more)
-        talk = list(result.reports)
+        talk = [text for text in result.reports if not expect or not re.search(expect, text)]
+        if expect and len(talk) == len(result.reports):
+            talk.append(f"the kernel did not complain of {expect}")
         if result.panic:
             talk.append(result.panic)
         if result.timed_out:
@@ -85,7 +89,8 @@ class Report:
     def line(self):
         """The summary, and the tests that failed."""
         skipped = self.count("skip")
-        text = (f"{self.suite:8} {self.count('ok'):5} passed, {self.count('fail')} failed"
+        name = self.suite if self.kernel == "phyr" else f"{self.kernel} {self.suite}"
+        text = (f"{name:13} {self.count('ok'):5} passed, {self.count('fail')} failed"
                 + (f", {skipped} skipped" if skipped else ""))
         print(f"{text}  ({ui.duration(time.monotonic() - self.began)})")
         shown = set()
@@ -100,7 +105,8 @@ class Report:
 
     def save(self):
         """All outcomes, one a line, in a log."""
-        with open(paths.log(f"check/{self.suite}.txt"), "w", encoding="utf-8") as f:
+        name = self.suite if self.kernel == "phyr" else f"{self.suite}-{self.kernel}"
+        with open(paths.log(f"check/{name}.txt"), "w", encoding="utf-8") as f:
             for result in self.results:
                 why = result.why.replace("\n", " | ")
                 f.write(f"{result.status:4} {result.name}" + (f"  # {why}" if why else "") + "\n")

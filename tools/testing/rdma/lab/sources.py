@@ -8,15 +8,14 @@ with the archive keys that the machine has. What is in the cache is used as it
 is; only `./lab build --update` looks for something newer.
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import locks
 import packages
 import paths
 import ui
@@ -199,20 +198,6 @@ def _download(item):
     return path
 
 
-@contextmanager
-def locked(path, what):
-    """Hold the lock file PATH; say so when another call has it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with ui.step(f"Waiting for another call of the lab ({what})", quiet=False):
-                fcntl.flock(f, fcntl.LOCK_EX)
-        yield
-
-
 def _remove(path):
     shutil.rmtree(path, ignore_errors=True)
 
@@ -250,7 +235,7 @@ def _get(kind, offer, script, space, what, update):
     if have and not update:
         return have
     packages.ensure("sources")
-    with locked(paths.CACHE / "lock", "fetching sources"):
+    with locks.held(paths.CACHE / "lock", "fetching sources"):
         have = _newest(folder)          # another call may just have fetched it
         if have and not update:
             return have

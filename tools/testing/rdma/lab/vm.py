@@ -22,6 +22,7 @@ from pathlib import Path
 
 import accel
 import agent
+import dma
 import klog
 import paths
 import qemu
@@ -36,7 +37,7 @@ FAILED = 125
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 
-BOOT_LIMIT = 300        # seconds; far more than the slowest kernel takes
+BOOT_LIMIT = 1200       # seconds; far more than the slowest kernel takes on a busy machine
 STOP_LIMIT = 5          # for what was written to reach the host
 KEEP_LOGS = 200
 MODULES = ("rdma_rxe", "ib_uverbs", "rdma_ucm")
@@ -61,6 +62,7 @@ class Result:
     error: str = ""             # why the program could not be executed
     seconds: float = 0.0        # from its start to its end
     reports: list = field(default_factory=list)     # the kernel's complaints
+    peer: "Result" = None       # of the second VM, where there are two
 
 
 # -- what the agent is told ---------------------------------------------------
@@ -90,6 +92,20 @@ def module_files(kernel, names):
     return [str(base / file) for file in dict.fromkeys(order)]
 
 
+def _modules(built, network, edu):
+    """(file, parameters) of each module to load."""
+    names = list(MODULES) if network else []
+    found = [(file, "") for file in module_files(built, names)]
+    if edu:
+        need = module_files(built, ["ib_uverbs", dma.MODULE])
+        if built.flavour == "stock":
+            need.append(dma.stock_module(built))
+        known = {file for file, _ in found}
+        found += [(file, "") for file in need[:-1] if file not in known]
+        found.append((need[-1], dma.parameters(edu)))
+    return found
+
+
 def environment(env=None):
     """ENV (the caller's own, as bytes) with the patched rdma-core put in front."""
     import userspace
@@ -115,6 +131,12 @@ def shared(cwd, rw):
         if real not in found:
             found.append(real)
     return sorted(found, key=lambda path: path.count("/"))
+
+
+def hostname(node=None):
+    """Of the VM: this machine's, but no two VMs of a pair have the same."""
+    own = os.uname().nodename
+    return f"{own[:62]}-{node.number}" if node and node.number else own[:64]
 
 
 def _kinds(fds, terminal):
@@ -145,10 +167,11 @@ def _log_path(name):
 class _Run:
     """One VM, from its start to its end."""
 
-    def __init__(self, log, timeout, signals):
+    def __init__(self, log, timeout, signals, node=None):
         self.log = log
         self.timeout = timeout
         self.signals = signals
+        self.node = node                # which VM of a pair it is, if it is one
         self.result = Result(FAILED, kernel_log=log)
         self.threads = {}
         self.terminal = None
@@ -200,7 +223,9 @@ class _Run:
         if kind == "F":
             raise ui.LabError("the VM could not be set up: " + data.decode(errors="replace"),
                               log=self.log)
-        if kind == "R":
+        if kind == "U":
+            self.on_up()
+        elif kind == "R":
             self.began = time.monotonic()
             self.deadline = self.began + self.timeout if self.timeout is not None else None
             self.on_running()
@@ -225,10 +250,21 @@ class _Run:
         self.result.status = NOT_FOUND if number == 2 else NOT_EXECUTABLE
         self.totals = [0, 0, 0]
 
+    def on_up(self):
+        if self.node:
+            self.node.is_up()
+        else:
+            self.let_run()
+
+    def let_run(self):
+        self.wire.send("r")
+
     def on_running(self):
         self.connect(*self.wanted)
         if self.terminal:
             self.terminal.take()
+        if self.node:
+            self.node.look()
 
     def on_stdin_unwanted(self):
         """Pass it on: who writes to us gets SIGPIPE, as from the program."""
@@ -245,6 +281,12 @@ class _Run:
             self.wire.send("x")
             self.deadline = time.monotonic() + limit
         self.stopping = True
+
+    def limit(self, seconds):
+        """End the program then, if it has not ended; false if it has."""
+        if self.totals is None and not self.stopping:
+            self.deadline = time.monotonic() + seconds
+        return self.totals is None
 
     def on_signal(self, signum):
         if signum == signal.SIGWINCH:
@@ -332,6 +374,8 @@ class _Run:
             pass
         self.watch_streams()
         self.watch_keys()
+        if self.node:
+            self.node.look()
         return True
 
     def on_signals(self):
@@ -405,12 +449,15 @@ def prepare(kernel="phyr"):
 
 def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeout=None,
         stdin=b"", stdout=None, stderr=None, cwd=None, env=None, rw=(), icount=False,
-        network=True, umask=None, name="run", signals=None):
+        iommu="none", edu=None, network=True, umask=None, name="run", signals=None, node=None):
     """Run ARGV in a VM and give its Result.
 
+    IOMMU and EDU are as dma.machine() has them; without EDU, there is no edu
+    function.
     STDIN is bytes or a descriptor; STDOUT and STDERR are descriptors, or None
     to have them in the result; STDERR may be vm.STDOUT. A descriptor that is a
     terminal is one for the program too, where SIGNALS says that we own it.
+    NODE is for pair.run(), which runs two of them.
     """
     built = prepare(kernel)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
@@ -426,7 +473,7 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     initrd = agent.initramfs()
     words = accel.choose(built, initrd, icount)
 
-    this = _Run(_log_path(name), timeout, signals)
+    this = _Run(_log_path(name), timeout, signals, node)
     this.wanted = (*fds, kinds)
     this.result.accel = accel.name(words)
     if "t" in kinds:
@@ -434,15 +481,25 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     job = [("a", arg) for arg in argv]
     job += [("e", key + b"=" + value) for key, value in environment(env).items()]
     job += [("w", part) for share in shares for part in share]
-    job += [("d", cwd), ("u", umask), ("h", os.uname().nodename[:64]), ("s", "".join(kinds)),
+    job += [("d", cwd), ("u", umask), ("h", hostname(node)), ("s", "".join(kinds)),
             ("l", str(module_folder(built)))]
+    job += [("m", f"{file}\0{words}") for file, words in _modules(built, network, edu)]
     if network:
-        job += [("m", file) for file in module_files(built, MODULES)] + [("n", b"")]
+        job += [("n", f"{node.mac} {node.address}" if node else b"")]
     if this.terminal:
         job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
+    own_devices, own_cmdline = dma.machine(iommu, edu)
+    if kernel == "debug":
+        # Where the CPU has five levels of page tables, KASAN takes good addresses for
+        # wild ones in an interrupt that comes while the boot patches the code for them
+        own_cmdline = [*own_cmdline, "no5lvl"]
     try:
+        if node:
+            node.join(this)
         this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
-                   cpus=1 if icount else cpus, devices=devices, cmdline=cmdline, shares=shares)
+                   cpus=1 if icount else cpus, devices=[*own_devices, *devices],
+                   cmdline=[*own_cmdline, *cmdline], shares=shares,
+                   link=node and (node.socket, node.mac))
         this.loop()
     finally:
         this.finish()

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import pty
 import re
@@ -494,6 +495,23 @@ def machine(check, cwd):
     check("--device", "0x11e8" in text and "0x1002" in text, text)
 
 
+def edu(check, cwd):
+    """--edu and --iommu give what they say, and nothing comes without them."""
+    script = ("ibv_devices | grep -c edu_0; cat /sys/module/edu_ib/parameters/dma_bits;"
+              "cat /sys/class/infiniband/edu_0/device/iommu_group/type; ls /sys/class/iommu")
+    done = lab("exec", "--edu", "--iommu", "strict", "--edu-bits", "40", "--", "sh", "-c", script,
+               cwd=cwd)
+    check("--edu, --edu-bits and --iommu", done.stdout == b"1\n40\nDMA\ndmar0\n", done)
+    done = lab("exec", "--", "sh", "-c", script, cwd=cwd)
+    check("none of it by default", done.stdout == b"0\n", done)
+    done = lab("exec", "--edu", "--iommu", "passthrough", "--device", "pci-testdev,bus=peer", "--",
+               "sh", "-c", "cat /sys/class/infiniband/edu_0/device/iommu_group/type;"
+               "cd /sys/bus/pci/devices; grep -lx -e 0x11e8 -e 0x0005 */device |"
+               "xargs realpath | cut -d/ -f1-6 | uniq -c", cwd=cwd)
+    check("passthrough: two functions behind one switch",
+          re.fullmatch(rb"identity\n +2 /sys/devices/pci0000:00/\S+\n", done.stdout), done)
+
+
 def icount(check, cwd):
     """Only work of the processor counts alike: waiting for the host's files does not."""
     script = ("import os, time\n"
@@ -523,13 +541,19 @@ def bare(check, cwd):
     if done.returncode:
         check.skip("without network, KVM and apt", "unshare: " + done.stderr.decode())
         return
-    done = subprocess.run(
-        ["unshare", "-rmn", "sh", str(GUEST / "bare.sh"), str(cwd / "dev"), LAB, "exec", "-v",
-         "--", "sh", "-c", "ibv_devices; exit 6"], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
-        capture_output=True, timeout=PATIENCE, check=False)
-    done = Done(done.returncode, done.stdout, done.stderr)
+
+    def call(*words):
+        done = subprocess.run(["unshare", "-rmn", "sh", str(GUEST / "bare.sh"), str(cwd / "dev"),
+                               LAB, "exec", *words], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=PATIENCE, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    done = call("-v", "--", "sh", "-c", "ibv_devices; exit 6")
     check("runs", done.status == 6 and b"rxe0" in done.stdout and b"rxe1" in done.stdout, done)
     check("without KVM it is TCG", b"VM on TCG" in done.stderr, done)
+    done = call("--peer", "ibv_devices", "--", "ibv_devices")
+    check("two VMs run", done.status == 0 and b"rxe0" in done.stdout and
+          b"rxe0" in done.stderr, done)
 
 
 def kvm(check, cwd):
@@ -575,9 +599,107 @@ def traffic(check, cwd):
     check("all seven transfers were made", len(lines) == 13 and done.status == 0, done)
 
 
-GROUPS = (traffic, kvm, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
+# -- two VMs ---------------------------------------------------------------------
+
+def two_vms(check, cwd):
+    done = lab("exec", "--vms", "2", "--", "sh", str(GUEST / "across.sh"), cwd=cwd)
+    lines = {0: done.stdout.decode(errors="replace").splitlines(),
+             1: [line[4:] for line in done.stderr.decode(errors="replace").splitlines()
+                 if line.startswith("[1] ")]}
+    for node, address in enumerate(("0a00:0001", "0a00:0002")):
+        said = lines[node]
+        check(f"node {node} has one RDMA device", said[:1] == [f"node {node} -- rxe0"], done)
+        check(f"node {node} is up before the program", len(said) > 2 and "ACTIVE" in said[1] and
+              said[2].endswith("ffff:" + address), done)
+    sent = dict(line.split() for line in lines[0][3:] if line.count(" ") == 1)
+    for program in ("ibv_rc_pingpong", "rping"):
+        check(f"{program} crosses the link", int(sent.get(program, 0)) >= 100, done)
+    received = re.search(r"received (\d+)", "\n".join(lines[1]))
+    check("the packets arrive in the other VM", received and int(received[1]) >= 200, done)
+    check("status 0 where both end with 0", done.status == 0, done)
+    done = lab("exec", "--peer", "head -c 10000000 /dev/zero; sleep 1000", "--", "sh", "-c",
+               "cat; exit 7", cwd=cwd, stdin=ODD)
+    check("the first one's status, though the second does not end", done.status == 7, done.status)
+    check("stdin and stdout are the first one's", done.stdout == ODD, done.stdout[:300])
+    done = lab("exec", "--vms", "2", "--icount", "--", "true", cwd=cwd)
+    check("125 with --icount", done.status == 125, done)
+
+
+def two_vms_end(check, cwd):
+    """Whichever VM ends, or the lab itself: what is left of the two."""
+    running = Running("echo READY; exec sleep 1000", cwd, "--vms", "2")
+    running.child.send_signal(signal.SIGKILL)
+    running.end()
+    check("SIGKILL: there were two VMs", len(running.qemu) == 2, running.qemu)
+    check("SIGKILL: both are gone", all_gone(running.qemu), running.qemu)
+
+    running = Running("echo READY; exec sleep 1000", cwd, "--vms", "2")
+    os.kill(running.qemu[0][0], signal.SIGKILL)
+    done = running.end()
+    check("125 where one VM is killed", done.status == 125 and b"lab: the VM ended" in done.stderr,
+          done)
+    check("then the other one is gone, too", all_gone(running.qemu), running.qemu)
+
+    done = lab("exec", "--peer", "echo 7 >/proc/sys/kernel/printk; sleep 1;"
+               "echo c >/proc/sysrq-trigger", "--", "sh", "-c", "echo before; exec sleep 1000",
+               cwd=cwd)
+    check("123 where the second one's kernel panics", done.status == 123, done)
+    check("its trace is shown", b"sysrq_handle_crash" in done.stderr and
+          b"in the second VM" in done.stderr, done)
+    check("what the first one said is passed on", done.stdout == b"before\n", done)
+    done = lab("exec", "--peer", "exit 3", "--", "sleep", "1", cwd=cwd)
+    check("the second one's status where the first one's is 0", done.status == 3, done)
+
+
+# -- results ---------------------------------------------------------------------
+
+def _results(path, **rows):
+    """A made-up result of one kind: NAME=(stock, phyr), and a spread where it is a rate."""
+    made = []
+    for name, (stock, phyr, *spread) in rows.items():
+        ratio = phyr and phyr / stock
+        made.append({"what": name, "stock": stock, "phyr": phyr, "ratio": ratio, "floor": None,
+                     "value": ratio, "goal": "", "met": None, "more": bool(spread),
+                     "spread": spread or None})
+    path.write_text(json.dumps({"kind": "made", "facts": {"base": "1"}, "rows": made, "raw": {}}))
+    return str(path)
+
+
+def against(check, cwd):
+    """./lab bench --against: what counts as worse."""
+    old = {"count": (100, 50), "rate": (100, 100, 0.95, 1.05)}
+    before = _results(cwd / "before.json", **old)
+
+    def call(name, **new):
+        now = _results(cwd / "now.json", **{**old, **new})
+        done = lab("bench", "--results", now, "--against", before, cwd=cwd)
+        return done, f"{name}, status {done.status}: {(done.stdout + done.stderr).decode()}"
+
+    for name, status, new in (
+            ("the same", 0, {}),
+            ("a count 0.8 % up", 0, {"count": (100, 50.4)}),
+            ("a count 2 % up", 1, {"count": (100, 51)}),
+            ("a count 20 % down", 0, {"count": (100, 40)}),
+            ("a rate down, within the spread", 0, {"rate": (100, 92, 0.90, 0.96)}),
+            ("a rate down, beyond the spread", 1, {"rate": (100, 90, 0.86, 0.94)}),
+            ("a rate up, beyond the spread", 0, {"rate": (100, 120, 1.15, 1.25)}),
+            ("a count that is no more", 1, {"count": (100, None)}),
+            ("another row", 0, {"other": (1, 9)})):
+        done, why = call(name, **new)
+        check(f"{name}: {'worse' if status else 'no worse'}", done.status == status, why)
+        text = done.stdout.partition(b"Worse than before")[2]
+        changed = next(iter(new), "count").encode()
+        check(f"{name}: {'named' if status else 'not named'} as worse",
+              (changed in text) == bool(status), why)
+    (cwd / "before.json").write_text("{}")
+    done, why = call("nonsense")
+    check("a file of something else is an error", done.status and b"before.json" in done.stderr and
+          b"Traceback" not in done.stderr, why)
+
+
+GROUPS = (traffic, two_vms, two_vms_end, against, kvm, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
           failures, panic, interrupts, terminal, stubborn, half_terminal,
-          shell, machine, icount, bare)
+          shell, machine, edu, icount, bare)
 
 
 def run_group(group):

@@ -12,40 +12,15 @@ import subprocess
 from pathlib import Path
 
 import kernel
+import objects
 import packages
 import paths
 import sources
 import tree
 import ui
 
-HELP = "checkpatch, sparse, W=1, kernel-doc, shellcheck, Python, licences, every RDMA driver builds"
+HELP = "checkpatch, sparse, W=1, kernel-doc, shellcheck, Python, licences"
 
-LINT = paths.BUILD / "linux/lint"
-DRIVERS = "drivers/infiniband/"
-
-# Found by: gcc with W=1 (set, not used), sparse (address space, endianness),
-# checkpatch (white space), kernel-doc (a parameter that is not there)
-BAD_C = """\
-// SPDX-License-Identifier: GPL-2.0
-#include <linux/module.h>
-#include <linux/types.h>
-
-/**
- * lab_bad() - what every checker must find
- * @nobody: there is no such parameter
- */
-static int __used lab_bad(void __user *from, __le32 number)
-{
-	int unused;
-        char *to = from;
-
-	unused = number + 1;
-	return *to;
-}
-
-MODULE_DESCRIPTION("bad");
-MODULE_LICENSE("GPL");
-"""
 BAD_SH = "#!/bin/sh\nfor f in $(ls *); do rm $f; done\nif [ $x == 1 ]; then :; fi\n"
 
 
@@ -54,13 +29,8 @@ def run(report):
     files = tree.repo_files(".")
     scripts(report, files)
     texts(report, files)
-    source = kernel.source_tree("lint", patched=True)
-    with kernel.lock("linux/lint"):
-        source.update()
-        bad = LINT / "selftest"
-        bad.mkdir(parents=True, exist_ok=True)
-        (bad / "bad.c").write_text(BAD_C)
-        (bad / "Kbuild").write_text("obj-m := bad.o\n")
+    with objects.tree() as source:
+        bad = objects.bad_module()
         checkpatch(report, source, files, bad)
         kernel_doc(report, source, bad)
         compile_checks(report, source, bad)
@@ -88,7 +58,7 @@ def _is_shell(name):
 
 
 def scripts(report, files):
-    bad = LINT / "selftest/bad.sh"
+    bad = objects.FOLDER / "selftest/bad.sh"
     bad.parent.mkdir(parents=True, exist_ok=True)
     bad.write_text(BAD_SH)
     _, said = _find(["shellcheck", bad])
@@ -143,10 +113,10 @@ def checkpatch(report, source, files, bad):
 
     def check(name, *words):
         # It leaves a file where it runs
-        status, said = _find([*tool, *words], cwd=LINT)
+        status, said = _find([*tool, *words], cwd=objects.FOLDER)
         report.test(f"checkpatch.{name}", status == 0 and not said.strip(), said)
 
-    _, said = _find([*tool, "-f", bad / "bad.c"], cwd=LINT)
+    _, said = _find([*tool, "-f", bad / "bad.c"], cwd=objects.FOLDER)
     report.test("checkpatch.selftest", "CODE_INDENT" in said, said)
     for name in files:
         if name.endswith((".c", ".h")):
@@ -187,54 +157,15 @@ def build_sparse():
     return program
 
 
-class _Build:
-    """An object tree with every RDMA driver on, to compile single files in."""
-
-    def __init__(self, source, parts, sparse):
-        folder = source.dir.parent
-        self.source, self.obj, self.sparse = source, folder / "obj", sparse
-        self.flavour = folder.name
-        self.env = kernel.environment(self.flavour)
-        self.log = paths.log("check/lint-build.log")
-        sources.need_space(folder, sources.GIB, "the suite lint")
-        self.obj.mkdir(parents=True, exist_ok=True)
-        with ui.step("Preparing the build of the suite lint"):
-            kernel.configure(source, self.obj, self.flavour, parts, self.env)
-            ui.logged(self.make("modules_prepare"), self.log, "preparing the lint build",
-                      env=self.env)
-
-    def make(self, *words):
-        return kernel.make(self.source.dir, self.obj, self.flavour, *words)
-
-    def messages(self, objects, *words):
-        """{file: its messages} from compiling OBJECTS with W=1 and sparse."""
-        lines = []
-        for name in objects:        # what is up to date would not be compiled again
-            (self.obj / name).unlink(missing_ok=True)
-        status = ui.logged(self.make("-k", "W=1", "C=2", f"CHECK={self.sparse}", *words, *objects),
-                           self.log, "compiling with W=1 and sparse", env=self.env, append=True,
-                           line=lines.append, check=False)
-        found = {}
-        for line in lines:
-            match = re.match(r"(?:\S*/lint(?:-stock)?/src/)?(\S+?\.[chS]):\d+:(?:\d+:)? (.*)$", line)
-            if match and not match[2].startswith("note:"):
-                found.setdefault(match[1], []).append(line)
-        return status, found, lines
-
-
-def _core(message):
-    """MESSAGE without where it is, to compare two versions of a file."""
-    return re.sub(r"^\S+:\d+:(\d+:)? ", "", message)
-
-
 def compile_checks(report, source, bad):
     sparse = build_sparse()
     _, valid = _find(["sh", source.dir / "scripts/checker-valid.sh", sparse])
     report.test("sparse.valid", valid.strip() == "1", f"{sparse} cannot check this kernel: {valid}")
-    parts = [paths.CONFIGS / name for name in ("base.config", "phyr.config", "drivers.config")]
-    build = _Build(source, parts, sparse)
+    build = objects.patched(source)
+    checks = ("C=2", f"CHECK={sparse}")
 
-    _, _, lines = build.messages(["bad.o"], f"M={bad}")
+    _, _, lines = build.compile("Compiling what the checkers must find", ["bad.o"], f"M={bad}",
+                                *checks)
     said = "\n".join(lines)
     report.test("W=1.selftest", "-Wunused-but-set-variable" in said, said, build.log)
     report.test("sparse.selftest", "different address spaces" in said
@@ -242,45 +173,16 @@ def compile_checks(report, source, bad):
 
     touched = sorted(name for name in source.changed()
                      if name.endswith(".c") and (source.dir / name).exists())
-    with ui.step(f"Compiling {len(touched)} files with W=1 and sparse"):
-        status, found, _ = build.messages([name[:-2] + ".o" for name in touched])
-    known = _stock_messages(source, touched, sparse) if found else set()
+    wanted = [name[:-2] + ".o" for name in touched]
+    title = f"Compiling {len(touched)} files with W=1 and sparse"
+    status, found, _ = build.compile(title, wanted, *checks)
+    known = objects.stock_messages(f"{title}, of the base", wanted, *checks) if found else set()
     headers = {name for name in source.changed() if name.endswith(".h")}
     for name in sorted({*touched, *headers}):
-        new = [line for line in found.get(name, []) if _core(line) not in known]
+        new = [line for line in found.get(name, []) if objects.core(line) not in known]
         built = name in headers or (build.obj / name).with_suffix(".o").exists()
         report.test(f"compile.{name}", built and not new,
                     "\n".join(new) or "it did not compile", build.log)
     others = [line for name, lines in found.items() if name not in headers
-              and name not in touched for line in lines if _core(line) not in known]
+              and name not in touched for line in lines if objects.core(line) not in known]
     report.test("compile.all", status == 0 and not others, "\n".join(others), build.log)
-    drivers(report, build)
-
-
-def _stock_messages(source, touched, sparse):
-    """What the compiler and sparse say of the files of TOUCHED before they were."""
-    names = [name for name in touched if (source.pristine.dir / name).exists()]
-    stock = kernel.source_tree("lint-stock", patched=False)
-    stock.update()
-    build = _Build(stock, [paths.CONFIGS / "base.config", paths.CONFIGS / "drivers.config"], sparse)
-    _, before, _ = build.messages([name[:-2] + ".o" for name in names])
-    return {_core(line) for lines in before.values() for line in lines}
-
-
-def drivers(report, build):
-    """Every RDMA driver and ULP of the tree still compiles."""
-    count = 0
-    with ui.step("Compiling every RDMA driver") as step:
-        def line(text):
-            nonlocal count
-            if re.match(r"  CC \[M\] ", text):
-                count += 1
-                step.progress(count, note="objects")
-        status = ui.logged(build.make("-k", DRIVERS), build.log, "compiling the RDMA drivers",
-                           env=build.env, append=True, line=line, check=False)
-    said = "\n".join(l for l in build.log.read_text(errors="replace").splitlines()
-                     if "error:" in l or "Error " in l)
-    names = [d.name for d in (build.source.dir / DRIVERS / "hw").iterdir() if d.is_dir()]
-    silent = [name for name in names if not any((build.obj / DRIVERS / "hw" / name).rglob("*.o"))]
-    report.test("drivers", status == 0 and not silent,
-                said or "nothing was compiled of " + " ".join(silent), build.log)

@@ -22,6 +22,10 @@ HEAD = """\
 """
 
 
+# Some tests want huge pages
+SCRIPT = 'echo 32 >/proc/sys/vm/nr_hugepages; exec "$@"'
+
+
 def read_expected():
     """{test: outcome}"""
     expected = {}
@@ -60,8 +64,8 @@ def run(report, accept=False):
     # unittest talks in half lines: not into the same file
     with open(log, "wb") as out, open(f"{log}.stderr", "wb") as err, \
             ui.step("Running rdma-core's tests", watch=so_far):
-        report.vm("pyverbs", ["/usr/bin/python3", "-B", FOLDER / "outcomes.py",
-                              tests / "run_tests.py", "--dev", "rxe0"],
+        report.vm("pyverbs", ["sh", "-c", SCRIPT, "pyverbs", "/usr/bin/python3", "-B",
+                              FOLDER / "outcomes.py", tests / "run_tests.py", "--dev", "rxe0"],
                   env=env, stdout=out.fileno(), stderr=err.fileno())
     results = ktap.parse(log.read_text(errors="replace"))
     seen = {r.name: r for r in results}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+"""dma-bufs: the kernel's own selftests, from the source that is booted, and MRs
+in the BAR of a PCI function."""
+
+import struct
+
+import kernel
+import ktap
+import packages
+import paths
+import programs
+import ui
+
+HELP = "the kernel's selftests of dma-bufs; MRs in a BAR, revoked while in use"
+
+# program: its source below tools/testing/selftests/
+PROGRAMS = {
+    "udmabuf": "drivers/dma-buf/udmabuf.c",
+    "dmabuf-heap": "dmabuf-heaps/dmabuf-heap.c",
+}
+
+# udmabuf asks for huge pages without looking whether there are any
+SCRIPT = """
+echo "${3:-0}" > /proc/sys/vm/nr_hugepages
+cd "$1" && exec ./"$2"
+"""
+
+# udmabuf has memfds of 1024 pages of 2 MiB, one at a time
+HUGE_PAGES = {"udmabuf": 1024}
+MEMORY = "4G"
+
+# The function in whose BAR the MRs are; vfio wants an IOMMU that remaps interrupts
+BAR = 16 << 20
+
+
+def build(flavour):
+    """Build the programs from the source of FLAVOUR; the folder they are in."""
+    packages.ensure("verbs")
+    source_tree = kernel.ensure(flavour).src
+    tests = source_tree / "tools/testing/selftests"
+    folder = paths.BUILD / "dmabuf" / flavour
+    folder.mkdir(parents=True, exist_ok=True)
+    with ui.step("Building the selftests of dma-bufs"):
+        for name, source in PROGRAMS.items():
+            ui.logged(["gcc", "-O2", "-g", "-Wall", "-I", tests, "-D__user=",
+                       "-idirafter", source_tree / "include/uapi",
+                       "-o", folder / name, tests / source],
+                      paths.log("dmabuf.log"), f"building {name}")
+    return folder
+
+
+def take(report, name, result):
+    """Report what NAME printed."""
+    log = paths.log(f"check/dmabuf-{name}-{report.kernel}.log")
+    log.write_bytes(result.stdout + result.stderr)
+    results = ktap.parse(result.stdout.decode(errors="replace"))
+    report.add(results, log, under=name)
+    if result.status and not any(r.status == "fail" for r in results):
+        report.fail(f"{name}.status", f"exit status {result.status}", log)
+    return log
+
+
+def selftests(report):
+    folder = build(report.kernel)
+    for name in PROGRAMS:
+        take(report, name, report.vm(
+            f"dmabuf-{name}", ["sh", "-c", SCRIPT, name, folder, name,
+                               str(HUGE_PAGES.get(name, 0))], mem=MEMORY))
+
+
+def host_sees(memory):
+    """Whether file MEMORY holds what the last test wrote into the BAR."""
+    words = struct.unpack(f"<{BAR // 8}Q", memory.read_bytes())
+    return all(word == i for i, word in enumerate(words))
+
+
+def vfio(report):
+    """MRs in the BAR of ivshmem, whose memory is a file here."""
+    program = programs.ensure() / "dmabuf_vfio"
+    memory = paths.BUILD / "dmabuf/ivshmem"
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.write_bytes(bytes(BAR))
+    devices = ["-device intel-iommu,intremap=on",
+               f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={BAR} "
+               "-device ivshmem-plain,memdev=bar"]
+    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=devices))
+    report.test("vfio.host.file", host_sees(memory),
+                "the file behind the BAR does not hold what was written into it", log)
+
+
+def run(report):
+    selftests(report)
+    # The unpatched kernel has none of this: see verbs.mr_dmabuf
+    if report.kernel != "stock":
+        vfio(report)
