@@ -930,8 +930,7 @@ static void pt_kunit_ranges_exit(struct kunit *test)
 	pt_iommu_deinit(ranges->table.iommu);
 	phyr_list_destroy(&ranges->list);
 	/* No table is left, as in pt_kunit_iommu_exit() */
-	KUNIT_EXPECT_EQ(test, ranges->table.orig_nr_secondary_pagetable,
-			pt_kunit_nr_secondary_pagetable());
+	pt_kunit_expect_secondary_pagetable(test, ranges->table.orig_nr_secondary_pagetable);
 }
 
 static struct kunit_case ranges_test_cases[] = {
