@@ -84,6 +84,46 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 		   u64 offset, u64 length);
 bool phyr_dma_next(struct phyr_dma_cursor *cur);
 
+/**
+ * enum phyr_window_how - how pages get into a window
+ * @PHYR_WINDOW_NONE: it is not open
+ * @PHYR_WINDOW_IOVA: they are linked at their place in a span of IOVA
+ * @PHYR_WINDOW_DIRECT: there is nothing to do
+ * @PHYR_WINDOW_EACH: by dma_map_phys(); the owner keeps the address of each
+ */
+enum phyr_window_how {
+	PHYR_WINDOW_NONE,
+	PHYR_WINDOW_IOVA,
+	PHYR_WINDOW_DIRECT,
+	PHYR_WINDOW_EACH,
+};
+
+/**
+ * struct phyr_window - DMA addresses for pages that come and go
+ * @dev: device that does the DMA
+ * @dir: &enum dma_data_direction
+ * @how: &enum phyr_window_how
+ *
+ * All zero is a window that is not open.
+ */
+struct phyr_window {
+	struct device		*dev;
+	u8			dir;
+	u8			how;
+	/* private: */
+	struct dma_iova_state	state;
+};
+
+int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
+		     enum dma_data_direction dir);
+void phyr_window_close(struct phyr_window *win);
+int phyr_window_link(struct phyr_window *win, size_t offset,
+		     struct phyr_cursor *cur, size_t largest);
+int phyr_window_sync(struct phyr_window *win, size_t offset, size_t size);
+void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size);
+dma_addr_t phyr_window_addr(const struct phyr_window *win, size_t offset,
+			    phys_addr_t phys);
+
 /* Between here and the IOMMU: see drivers/iommu/dma-iommu.c. */
 int dma_iova_link_phyr(struct device *dev, struct dma_iova_state *state,
 		       size_t offset, struct phyr_cursor *cur, size_t largest,

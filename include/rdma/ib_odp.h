@@ -8,11 +8,13 @@
 
 #include <linux/kref.h>
 #include <linux/mutex.h>
+#include <linux/phyr_dma.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include <rdma/ib_umem.h>
 
+struct ib_odp;
 struct ib_odp_span;
 struct pid;
 struct sk_buff;
@@ -34,12 +36,32 @@ struct ib_odp_stats {
 };
 
 /**
+ * struct ib_odp_ops - what the engine asks of a driver whose device does DMA
+ */
+struct ib_odp_ops {
+	/**
+	 * @invalidate: clear the driver's table from address @start to @end,
+	 * whole pages of one span. When it returns, the device does not use
+	 * them, and will not until ib_odp_dma_begin() gives them again.
+	 *
+	 * Called in reclaim, with a lock of the engine held: it must not wait
+	 * for memory or for a page fault. Unless @block it must not sleep
+	 * either. The range may be wider than what the process changed.
+	 *
+	 * Return true, or false where it is not done and may not @block.
+	 */
+	bool (*invalidate)(struct ib_odp *odp, unsigned long start,
+			   unsigned long end, bool block);
+};
+
+/**
  * struct ib_odp - a region of user memory with on-demand paging
  * @umem: owner's address and length; is_odp is set
  * @page_shift: log2 of the page size of the region
  * @start: first address of the pages, aligned to their size
  * @end: address after them
  * @stats: counters, any may be read at any time
+ * @driver: the driver's own, see ib_odp_use_dma()
  *
  * The rest is the engine's.
  */
@@ -49,8 +71,12 @@ struct ib_odp {
 	unsigned long start;
 	unsigned long end;
 	struct ib_odp_stats stats;
+	void *driver;
 
 	/* private: */
+	const struct ib_odp_ops *ops;
+	struct phyr_window window;
+	unsigned long base;		/* address that the window starts at */
 	struct kref ref;
 	struct pid *tgid;
 	struct xarray spans;
@@ -91,11 +117,28 @@ struct ib_odp_piece {
 	struct ib_odp_span *span;
 };
 
+/**
+ * struct ib_odp_dma_piece - memory that a device may use
+ * @addr: DMA address
+ * @len: bytes of it
+ * @writable: the device may write it
+ */
+struct ib_odp_dma_piece {
+	dma_addr_t addr;
+	size_t len;
+	bool writable;
+
+	/* private: */
+	struct ib_odp_span *span;
+};
+
 #ifdef CONFIG_INFINIBAND_ON_DEMAND_PAGING
 
 struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
 			  size_t size, int access);
 struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access);
+int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
+		   void *driver);
 void ib_odp_release(struct ib_odp *odp);
 void ib_odp_hold(struct ib_odp *odp);
 void ib_odp_put(struct ib_odp *odp);
@@ -108,6 +151,10 @@ int ib_odp_fault_timeout(struct ib_odp *odp, unsigned long va, size_t len,
 bool ib_odp_access_begin(struct ib_odp *odp, unsigned long va, size_t len,
 			 bool write, struct ib_odp_piece *piece);
 void ib_odp_access_end(struct ib_odp_piece *piece);
+
+bool ib_odp_dma_begin(struct ib_odp *odp, unsigned long va, size_t len,
+		      bool write, struct ib_odp_dma_piece *piece);
+void ib_odp_dma_end(struct ib_odp_dma_piece *piece);
 
 int ib_odp_fill_stats(struct sk_buff *msg, struct ib_odp *odp);
 

@@ -22,6 +22,16 @@
  * as written, and is marked dirty when the entry goes. Nobody holds a reference
  * to the page; it stays because the notifier waits for the span's lock.
  *
+ * A driver whose device does DMA calls ib_odp_use_dma() once. The region then has
+ * a window of DMA addresses as long as itself (kernel/dma/phyr_window.c): behind
+ * an IOMMU a span of IOVA, reserved at registration, into which a fault links
+ * the pages that it brings in. What the device may use is what its driver's
+ * table has, which the driver fills from ib_odp_dma_begin(). When pages go, the
+ * driver clears its table first, then they are unlinked: all pages of a span by
+ * one call and one flush of the IOTLB. A span that is one huge page of the CPU is
+ * one entry of the IOMMU's page table, too, and goes as a whole: when a part of
+ * it is invalidated, the driver is told of all of it.
+ *
  * Locks, outermost first
  *
  *   region->grow_lock (mutex)	making a span, and closing the region: no span
@@ -32,6 +42,7 @@
  *   span->lock (rw_semaphore)	Read: use pages by their entries. Write: change
  *				entries, kill the span. Taken in reclaim: nothing
  *				under it may allocate. One span's at a time.
+ *   the driver's own		in ib_odp_ops.invalidate(), for its table
  *   region->spans' xa_lock	of the xarray
  *   region->request_lock	list of faults in progress; nests in nothing
  *
@@ -69,9 +80,11 @@
 #include <linux/export.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/overflow.h>
+#include <linux/phyr_dma.h>
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
 #include <linux/rwsem.h>
@@ -104,7 +117,9 @@ struct ib_odp_span {
 	/* Under lock, and valid while !dead. */
 	struct ib_odp *odp;
 	unsigned long *pfns;
+	dma_addr_t *dma;	/* with PHYR_WINDOW_EACH only */
 	unsigned int nr_valid;
+	bool huge;		/* one entry of the IOMMU's page table */
 	bool dead;
 
 	struct kref ref;
@@ -172,15 +187,52 @@ static struct ib_odp_span *span_find(struct ib_odp *odp, unsigned long index)
 	return span;
 }
 
+static unsigned long entry_pfn(unsigned long entry)
+{
+	return entry & ~HMM_PFN_FLAGS;
+}
+
+/* The valid pages of a part of a span are from *start to *end; false: none. */
+static bool span_narrow(const struct ib_odp_span *span, unsigned long *start,
+			unsigned long *end)
+{
+	if (!span->nr_valid)
+		return false;
+	while (*start < *end &&
+	       !(span->pfns[span_page(*start)] & HMM_PFN_VALID))
+		*start += PAGE_SIZE;
+	while (*start < *end &&
+	       !(span->pfns[span_page(*end - 1)] & HMM_PFN_VALID))
+		*end -= PAGE_SIZE;
+	return *start < *end;
+}
+
+/* The device gets at pages no longer; its driver has cleared its table. */
+static void span_unlink(struct ib_odp_span *span, unsigned long start,
+			unsigned long end)
+{
+	struct ib_odp *odp = span->odp;
+	struct phyr_window *win = &odp->window;
+	unsigned long va;
+
+	if (win->how == PHYR_WINDOW_IOVA)
+		phyr_window_unlink(win, start - odp->base, end - start);
+	if (win->how != PHYR_WINDOW_EACH)
+		return;
+	for (va = start; va < end; va += PAGE_SIZE)
+		if (span->pfns[span_page(va)] & HMM_PFN_VALID)
+			dma_unmap_phys(win->dev, span->dma[span_page(va)],
+				       PAGE_SIZE, win->dir, 0);
+}
+
 /* Forget pages: nobody uses them after this, those written become dirty. */
-static unsigned int span_drop(struct ib_odp_span *span, unsigned long start,
-			      unsigned long end)
+static unsigned int span_forget(struct ib_odp_span *span, unsigned long start,
+				unsigned long end)
 {
 	struct folio *dirty = NULL;
 	unsigned int dropped = 0;
 	unsigned long va;
 
-	lockdep_assert_held_write(&span->lock);
 	for (va = start; va < end && span->nr_valid; va += PAGE_SIZE) {
 		unsigned long *entry = &span->pfns[span_page(va)];
 		struct folio *folio;
@@ -200,6 +252,33 @@ static unsigned int span_drop(struct ib_odp_span *span, unsigned long start,
 	return dropped;
 }
 
+/*
+ * Take pages away from whoever uses them, the device first. False, with nothing
+ * done, where the driver would have to wait for that and may not.
+ */
+static bool span_drop(struct ib_odp_span *span, unsigned long start,
+		      unsigned long end, bool block, unsigned int *dropped)
+{
+	struct ib_odp *odp = span->odp;
+
+	lockdep_assert_held_write(&span->lock);
+	*dropped = 0;
+	if (!span_narrow(span, &start, &end))
+		return true;
+	if (span->huge) {
+		start = span_start(span);
+		end = span_end(span);
+	}
+	if (odp->ops) {
+		if (!odp->ops->invalidate(odp, start, end, block))
+			return false;
+		span_unlink(span, start, end);
+		span->huge = false;
+	}
+	*dropped = span_forget(span, start, end);
+	return true;
+}
+
 static void span_mark_empty(struct ib_odp_span *span)
 {
 	struct ib_odp *odp = span->odp;
@@ -208,20 +287,22 @@ static void span_mark_empty(struct ib_odp_span *span)
 	queue_delayed_work(odp_wq, &odp->reap, ODP_REAP_DELAY);
 }
 
-static void span_invalidate(struct ib_odp_span *span, unsigned long start,
-			    unsigned long end)
+static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
+			    unsigned long end, bool block)
 {
 	struct ib_odp_stats *stats = &span->odp->stats;
 	unsigned int dropped;
 
-	dropped = span_drop(span, max(start, span_start(span)),
-			    min(end, span_end(span)));
+	if (!span_drop(span, max(start, span_start(span)),
+		       min(end, span_end(span)), block, &dropped))
+		return false;
 	if (!dropped)
-		return;
+		return true;
 	atomic64_inc(&stats->invalidations);
 	atomic64_add(dropped, &stats->invalidation_pages);
 	if (!span->nr_valid)
 		span_mark_empty(span);
+	return true;
 }
 
 static bool odp_invalidate(struct mmu_interval_notifier *notifier,
@@ -230,23 +311,34 @@ static bool odp_invalidate(struct mmu_interval_notifier *notifier,
 {
 	struct ib_odp_span *span =
 		container_of(notifier, struct ib_odp_span, notifier);
+	bool block = mmu_notifier_range_blockable(range);
+	bool done;
 
-	if (mmu_notifier_range_blockable(range))
+	if (block)
 		down_write(&span->lock);
 	else if (!down_write_trylock(&span->lock))
 		return false;
 
-	mmu_interval_set_seq(notifier, seq);
-	if (!span->dead)
-		span_invalidate(span, range->start, range->end);
+	done = span->dead ||
+	       span_invalidate(span, range->start, range->end, block);
+	if (done)
+		mmu_interval_set_seq(notifier, seq);
 
 	up_write(&span->lock);
-	return true;
+	return done;
 }
 
 static const struct mmu_interval_notifier_ops odp_notifier_ops = {
 	.invalidate = odp_invalidate,
 };
+
+static void span_free_pages(struct ib_odp_span *span)
+{
+	free_page((unsigned long)span->pfns);
+	span->pfns = NULL;
+	free_page((unsigned long)span->dma);
+	span->dma = NULL;
+}
 
 /*
  * Take a span out of use: an empty one, or any. Context: process, no lock held,
@@ -255,6 +347,7 @@ static const struct mmu_interval_notifier_ops odp_notifier_ops = {
 static void span_kill(struct ib_odp_span *span, bool empty_only)
 {
 	unsigned long index = span_index(span_start(span));
+	unsigned int dropped;
 
 	down_write(&span->lock);
 	if (span->dead || (empty_only && span->nr_valid)) {
@@ -263,12 +356,11 @@ static void span_kill(struct ib_odp_span *span, bool empty_only)
 		up_write(&span->lock);
 		return;
 	}
-	span_drop(span, span_start(span), span_end(span));
+	span_drop(span, span_start(span), span_end(span), true, &dropped);
 	span->dead = true;
 	xa_erase(&span->odp->spans, index);
 	span->odp = NULL;
-	free_page((unsigned long)span->pfns);
-	span->pfns = NULL;
+	span_free_pages(span);
 	up_write(&span->lock);
 
 	mmu_interval_notifier_remove(&span->notifier);
@@ -297,8 +389,13 @@ static struct ib_odp_span *span_alloc(struct ib_odp *odp)
 
 	if (!span)
 		return NULL;
+	BUILD_BUG_ON(sizeof(*span->dma) > sizeof(*span->pfns));
 	span->pfns = (unsigned long *)get_zeroed_page(GFP_KERNEL);
-	if (!span->pfns) {
+	if (odp->window.how == PHYR_WINDOW_EACH)
+		span->dma = (dma_addr_t *)__get_free_page(GFP_KERNEL);
+	if (!span->pfns ||
+	    (odp->window.how == PHYR_WINDOW_EACH && !span->dma)) {
+		span_free_pages(span);
 		kfree(span);
 		return NULL;
 	}
@@ -344,7 +441,7 @@ static struct ib_odp_span *span_make(struct ib_odp *odp, unsigned long va)
 err_remove:
 	mmu_interval_notifier_remove(&span->notifier);
 err_free:
-	free_page((unsigned long)span->pfns);
+	span_free_pages(span);
 	kfree(span);
 	return ERR_PTR(ret);
 }
@@ -371,25 +468,209 @@ static struct ib_odp_span *span_get(struct ib_odp *odp, unsigned long va)
 }
 
 /*
- * Pages [start, end) of a span are at pfn and what follows, with the flags that
- * HMM gave. What was valid before is the same page, else the notifier would
- * have been called; it may have been made writable by an earlier fault.
+ * What a walk found, in memory of its own: of the range a state for each page,
+ * at its place in the span, and where there is a device the list of ranges.
  */
-static unsigned int span_set(struct ib_odp_span *span, unsigned long start,
-			     unsigned long end, unsigned long pfn,
-			     unsigned long flags)
+struct odp_walk {
+	struct hmm_range range;
+	unsigned long *pfns;
+	struct phyr_list list;
+};
+
+/*
+ * A huge page of the CPU comes in as a whole: what the walk saw of it holds for
+ * all of it, and the notifier covers all of it that is in the span. So widen
+ * what the walk found.
+ */
+static int walk_widen(struct odp_walk *walk, const struct ib_odp_span *span,
+		      unsigned int page_shift)
+{
+	struct hmm_range *range = &walk->range;
+	unsigned long va = range->start, stop = range->end;
+
+	while (va < stop) {
+		unsigned long entry = walk->pfns[span_page(va)];
+		unsigned int order = hmm_pfn_to_map_order(entry);
+		unsigned long first, end, at;
+
+		if (entry & HMM_PFN_VALID && order + PAGE_SHIFT < page_shift)
+			return -EINVAL;
+		if (!(entry & HMM_PFN_VALID) || !order) {
+			va += PAGE_SIZE;
+			continue;
+		}
+		first = ALIGN_DOWN(va, PAGE_SIZE << order);
+		end = min(first + (PAGE_SIZE << order), span_end(span));
+		first = max(first, span_start(span));
+		entry -= (va - first) >> PAGE_SHIFT;
+		for (at = first; at < end; at += PAGE_SIZE, entry++)
+			walk->pfns[span_page(at)] = entry;
+		range->start = min(range->start, first);
+		range->end = max(range->end, end);
+		va = end;
+	}
+	return 0;
+}
+
+/* The physical ranges of what a walk found, to be linked. */
+static int walk_list(struct odp_walk *walk)
+{
+	unsigned long va = walk->range.start;
+	int ret = 0;
+
+	while (!ret && va < walk->range.end) {
+		unsigned long entry = walk->pfns[span_page(va)];
+		struct phys_vec vec = { PFN_PHYS(entry_pfn(entry)) };
+
+		do {
+			va += PAGE_SIZE;
+			vec.len += PAGE_SIZE;
+			entry++;
+		} while (va < walk->range.end &&
+			 walk->pfns[span_page(va)] == entry);
+		if ((entry - 1) & HMM_PFN_VALID)
+			ret = phyr_list_append(&walk->list, vec, NULL,
+					       GFP_KERNEL);
+	}
+	return ret;
+}
+
+static bool walk_found(const struct odp_walk *walk, unsigned long va)
+{
+	return walk->pfns[span_page(va)] & HMM_PFN_VALID;
+}
+
+static bool walk_is_huge(const struct odp_walk *walk)
+{
+	return walk->range.end - walk->range.start == ODP_SPAN_SIZE &&
+	       hmm_pfn_to_map_order(*walk->pfns) >= ilog2(ODP_SPAN_PAGES);
+}
+
+static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
+			 unsigned long start, unsigned long end)
+{
+	struct phyr_window *win = &span->odp->window;
+	unsigned long va;
+
+	for (va = start; va < end; va += PAGE_SIZE) {
+		phys_addr_t phys =
+			PFN_PHYS(entry_pfn(walk->pfns[span_page(va)]));
+		dma_addr_t addr = dma_map_phys(win->dev, phys, PAGE_SIZE,
+					       win->dir, 0);
+
+		if (dma_mapping_error(win->dev, addr))
+			goto err_unmap;
+		span->dma[span_page(va)] = addr;
+	}
+	return 0;
+
+err_unmap:
+	while (va > start) {
+		va -= PAGE_SIZE;
+		dma_unmap_phys(win->dev, span->dma[span_page(va)], PAGE_SIZE,
+			       win->dir, 0);
+	}
+	return -ENOMEM;
+}
+
+/* Link pages that the span does not have, which are at @offset in the list. */
+static int span_link_run(struct ib_odp_span *span, const struct odp_walk *walk,
+			 unsigned long start, unsigned long end, u64 offset)
+{
+	struct ib_odp *odp = span->odp;
+	bool huge = walk_is_huge(walk) && end - start == ODP_SPAN_SIZE;
+	struct phyr_cursor cur;
+	int ret;
+
+	if (odp->window.how == PHYR_WINDOW_EACH)
+		return span_map_each(span, walk, start, end);
+	if (odp->window.how != PHYR_WINDOW_IOVA)
+		return 0;
+
+	phyr_seek(&cur, &walk->list, offset, end - start);
+	ret = phyr_window_link(&odp->window, start - odp->base, &cur,
+			       huge ? ODP_SPAN_SIZE : PAGE_SIZE);
+	if (!ret)
+		span->huge = huge;
+	return ret;
+}
+
+/* A page that a walk found and the span does not have. */
+static bool span_lacks(const struct ib_odp_span *span,
+		       const struct odp_walk *walk, unsigned long va)
+{
+	return walk_found(walk, va) &&
+	       !(span->pfns[span_page(va)] & HMM_PFN_VALID);
+}
+
+/* The window has no way for MMIO of a peer. */
+static bool walk_has_peer(const struct odp_walk *walk, unsigned long start,
+			  unsigned long end)
+{
+	unsigned long va;
+
+	for (va = start; va < end; va += PAGE_SIZE)
+		if (is_pci_p2pdma_page(hmm_pfn_to_page(
+				walk->pfns[span_page(va)])))
+			return true;
+	return false;
+}
+
+/*
+ * Link what a walk found and the span does not have, one call for each run of
+ * such pages. On an error *end becomes the first address that is not linked.
+ */
+static int span_link(struct ib_odp_span *span, const struct odp_walk *walk,
+		     unsigned long *end)
+{
+	unsigned long va = walk->range.start, run;
+	u64 offset = 0;
+	int ret = 0;
+
+	while (va < *end) {
+		run = va;
+		while (va < *end && span_lacks(span, walk, va))
+			va += PAGE_SIZE;
+		if (va == run) {
+			offset += walk_found(walk, va) ? PAGE_SIZE : 0;
+			va += PAGE_SIZE;
+			continue;
+		}
+		if (walk_has_peer(walk, run, va))
+			ret = -EREMOTEIO;
+		else
+			ret = span_link_run(span, walk, run, va, offset);
+		if (ret)
+			*end = run;
+		offset += va - run;
+	}
+	return ret;
+}
+
+/*
+ * Take the entries of a walk over. What was valid before is the same page, else
+ * the notifier would have been called; it may have been made writable by an
+ * earlier fault.
+ */
+static unsigned int span_set(struct ib_odp_span *span,
+			     const struct odp_walk *walk, unsigned long end,
+			     unsigned long keep)
 {
 	unsigned int added = 0;
 	unsigned long va;
 
-	for (va = start; va < end; va += PAGE_SIZE, pfn++) {
+	for (va = walk->range.start; va < end; va += PAGE_SIZE) {
 		unsigned long *entry = &span->pfns[span_page(va)];
+		unsigned long found = walk->pfns[span_page(va)];
 
+		if (!(found & HMM_PFN_VALID))
+			continue;
+		found = entry_pfn(found) | (found & keep);
 		if (*entry & HMM_PFN_VALID) {
-			WARN_ON_ONCE((*entry & ~HMM_PFN_FLAGS) != pfn);
-			*entry |= flags;
+			WARN_ON_ONCE(entry_pfn(*entry) != entry_pfn(found));
+			*entry |= found;
 		} else {
-			*entry = pfn | flags;
+			*entry = found;
 			span->nr_valid++;
 			added++;
 		}
@@ -397,86 +678,90 @@ static unsigned int span_set(struct ib_odp_span *span, unsigned long start,
 	return added;
 }
 
-/*
- * Take over what a walk found. A huge page of the CPU comes in as a whole: what
- * the walk saw of it holds for all of it, and the notifier covers all of it
- * that is in the span.
- */
-static int span_install(struct ib_odp_span *span, const struct hmm_range *range,
+/* Take over what a walk found. What cannot be linked is left out. */
+static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
 			unsigned int flags)
 {
-	unsigned int page_shift = span->odp->page_shift;
-	unsigned long va = range->start;
-	unsigned int added = 0;
+	unsigned long start = walk->range.start, end = walk->range.end;
+	struct ib_odp *odp = span->odp;
+	unsigned int added, dropped;
+	int ret = 0, err = 0;
 
-	while (va < range->end) {
-		unsigned long entry =
-			range->hmm_pfns[(va - range->start) >> PAGE_SHIFT];
-		unsigned int order = hmm_pfn_to_map_order(entry);
-		unsigned long first = ALIGN_DOWN(va, PAGE_SIZE << order);
-		unsigned long end = min(first + (PAGE_SIZE << order),
-					span_end(span));
-		unsigned long keep = HMM_PFN_VALID;
-
-		if (!(entry & HMM_PFN_VALID)) {
-			va += PAGE_SIZE;
-			continue;
-		}
-		if (order + PAGE_SHIFT < page_shift)
-			return -EINVAL;
-		if (flags & IB_ODP_WRITE)
-			keep |= HMM_PFN_WRITE;
-		first = max(first, span_start(span));
-		added += span_set(span, first, end,
-				  (entry & ~HMM_PFN_FLAGS) -
-				  ((va - first) >> PAGE_SHIFT), entry & keep);
-		va = end;
+	if (odp->ops)
+		ret = span_link(span, walk, &end);
+	added = span_set(span, walk, end, flags & IB_ODP_WRITE ?
+			 HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID);
+	if (added && odp->window.how == PHYR_WINDOW_IOVA)
+		err = phyr_window_sync(&odp->window, start - odp->base,
+				       end - start);
+	if (err) {
+		span_drop(span, start, end, true, &dropped);
+		return err;
 	}
+
 	if (flags & IB_ODP_PREFETCH)
-		atomic64_add(added, &span->odp->stats.prefetch_pages);
+		atomic64_add(added, &odp->stats.prefetch_pages);
 	else
-		atomic64_add(added, &span->odp->stats.fault_pages);
-	return 0;
+		atomic64_add(added, &odp->stats.fault_pages);
+	return ret;
+}
+
+/* Walk the process's page table, with no lock held. */
+static int walk_do(struct odp_walk *walk, struct ib_odp *odp,
+		   struct ib_odp_span *span, unsigned long start,
+		   unsigned long end)
+{
+	struct hmm_range *range = &walk->range;
+	int ret;
+
+	range->start = start;
+	range->end = end;
+	range->hmm_pfns = &walk->pfns[span_page(start)];
+	memset(range->hmm_pfns, 0,
+	       ((end - start) >> PAGE_SHIFT) * sizeof(*walk->pfns));
+	ret = hmm_range_fault_unlocked_timeout(range, ODP_FAULT_JIFFIES);
+	if (!ret)
+		ret = walk_widen(walk, span, odp->page_shift);
+	if (!ret && odp->window.how == PHYR_WINDOW_IOVA)
+		ret = walk_list(walk);
+	return ret;
 }
 
 /*
  * Bring pages of one span in, with an array for the walk. -EAGAIN where the span
  * died meanwhile.
  */
-static int span_fault(struct ib_odp_span *span, unsigned long start,
-		      unsigned long end, unsigned int flags,
-		      unsigned long *pfns)
+static int span_fault(struct ib_odp *odp, struct ib_odp_span *span,
+		      unsigned long start, unsigned long end,
+		      unsigned int flags, unsigned long *pfns)
 {
 	unsigned long give_up = jiffies + ODP_FAULT_JIFFIES;
-	struct hmm_range range = {
-		.notifier = &span->notifier,
-		.start = start,
-		.end = end,
-		.hmm_pfns = pfns,
+	struct odp_walk walk = {
+		.range.notifier = &span->notifier,
+		.pfns = pfns,
 	};
 	int ret;
 
 	if (!(flags & IB_ODP_SNAPSHOT))
-		range.default_flags = HMM_PFN_REQ_FAULT;
+		walk.range.default_flags = HMM_PFN_REQ_FAULT;
 	if (!(flags & IB_ODP_SNAPSHOT) && flags & IB_ODP_WRITE)
-		range.default_flags |= HMM_PFN_REQ_WRITE;
+		walk.range.default_flags |= HMM_PFN_REQ_WRITE;
+	phyr_list_init(&walk.list);
 
 	do {
-		memset(pfns, 0, ((end - start) >> PAGE_SHIFT) * sizeof(*pfns));
-		ret = hmm_range_fault_unlocked_timeout(&range,
-						       ODP_FAULT_JIFFIES);
-		if (ret)
-			return ret;
-
-		down_write(&span->lock);
-		if (span->dead)
-			ret = -EAGAIN;
-		else if (mmu_interval_read_retry(&span->notifier,
-						 range.notifier_seq))
-			ret = -EBUSY;
-		else
-			ret = span_install(span, &range, flags);
-		up_write(&span->lock);
+		ret = walk_do(&walk, odp, span, start, end);
+		if (!ret) {
+			down_write(&span->lock);
+			if (span->dead)
+				ret = -EAGAIN;
+			else if (mmu_interval_read_retry(&span->notifier,
+							 walk.range.notifier_seq))
+				ret = -EBUSY;
+			else
+				ret = span_install(span, &walk, flags);
+			up_write(&span->lock);
+		}
+		phyr_list_destroy(&walk.list);
 	} while (ret == -EBUSY && time_before(jiffies, give_up));
 
 	return ret;
@@ -505,7 +790,7 @@ static int odp_fault_in_span(struct ib_odp *odp, unsigned long start,
 		span = span_get(odp, start);
 		if (IS_ERR(span))
 			return PTR_ERR(span);
-		ret = span_fault(span, start, end, flags, pfns);
+		ret = span_fault(odp, span, start, end, flags, pfns);
 		if (span_is_empty(span))
 			span_kill(span, true);
 		span_put(span);
@@ -560,7 +845,8 @@ static bool odp_owner_lives(struct ib_odp *odp)
  * process can: for ever with userfaultfd, unless the caller is killed.
  *
  * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory or the
- * region is not there; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
+ * region is not there; -EREMOTEIO where it is MMIO of a PCI device and another one
+ * would have to reach it; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
  * again.
  */
 int ib_odp_fault(struct ib_odp *odp, unsigned long va, size_t len,
@@ -756,6 +1042,24 @@ slow:
 	return span ? span_wait_read(span) : NULL;
 }
 
+/* The same, if its first page may be used so. */
+static struct ib_odp_span *span_lock_page(struct ib_odp *odp, unsigned long va,
+					  unsigned long want)
+{
+	struct ib_odp_span *span = span_lock_read(odp, va);
+
+	if (span && (span->pfns[span_page(va)] & want) != want) {
+		span_unlock_read(span);
+		span = NULL;
+	}
+	return span;
+}
+
+static unsigned long odp_want(bool write)
+{
+	return write ? HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID;
+}
+
 /**
  * ib_odp_access_begin - get at memory of a region with the CPU
  * @odp: the region, not released before ib_odp_access_end()
@@ -776,26 +1080,22 @@ slow:
 bool ib_odp_access_begin(struct ib_odp *odp, unsigned long va, size_t len,
 			 bool write, struct ib_odp_piece *piece)
 {
-	unsigned long want = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
-	unsigned int page = span_page(va);
+	unsigned long want = odp_want(write);
+	struct ib_odp_span *span = span_lock_page(odp, va, want);
 	size_t have = PAGE_SIZE - offset_in_page(va);
-	struct ib_odp_span *span = span_lock_read(odp, va);
+	unsigned int page = span_page(va);
 	unsigned long *entry, pfn;
 
 	if (!span)
 		return false;
 	entry = &span->pfns[page];
-	if ((*entry & want) != want) {
-		span_unlock_read(span);
-		return false;
-	}
-	pfn = *entry & ~HMM_PFN_FLAGS;
+	pfn = entry_pfn(*entry);
 	piece->addr = page_address(pfn_to_page(pfn)) + offset_in_page(va);
 
 	while (have < len && ++page < ODP_SPAN_PAGES) {
 		entry++;
 		pfn++;
-		if ((*entry & want) != want || (*entry & ~HMM_PFN_FLAGS) != pfn)
+		if ((*entry & want) != want || entry_pfn(*entry) != pfn)
 			break;
 		have += PAGE_SIZE;
 	}
@@ -814,6 +1114,74 @@ void ib_odp_access_end(struct ib_odp_piece *piece)
 	span_unlock_read(piece->span);
 }
 EXPORT_SYMBOL(ib_odp_access_end);
+
+/* Where the device sees a valid page. */
+static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
+{
+	const struct ib_odp *odp = span->odp;
+
+	if (span->dma)
+		return span->dma[span_page(va)];
+	return phyr_window_addr(&odp->window, va - odp->base,
+				PFN_PHYS(entry_pfn(span->pfns[span_page(va)])));
+}
+
+/**
+ * ib_odp_dma_begin - see where a device finds memory of a region
+ * @odp: the region, with ib_odp_use_dma(), not released before ib_odp_dma_end()
+ * @va: address of the first byte, in the region
+ * @len: bytes wanted, not 0
+ * @write: only if the device may write it
+ * @piece: gets the DMA address, for as many of the bytes as are at contiguous
+ * addresses and may all be written, or all not
+ *
+ * Until ib_odp_dma_end() an invalidation waits, so the caller can put what it
+ * got into its table, where ib_odp_ops.invalidate() finds it. It must not wait
+ * for memory, for a page fault, or for its device while that waits for a table
+ * entry.
+ *
+ * Context: process; may sleep until a fault or an invalidation has changed the
+ * page entries. Any number of callers may be in the same memory at once.
+ *
+ * Return: true, or false where the first page has to be brought in first.
+ */
+bool ib_odp_dma_begin(struct ib_odp *odp, unsigned long va, size_t len,
+		      bool write, struct ib_odp_dma_piece *piece)
+{
+	struct ib_odp_span *span = span_lock_page(odp, va, odp_want(write));
+	unsigned long end, at, flags;
+	dma_addr_t addr;
+
+	if (!span)
+		return false;
+	flags = span->pfns[span_page(va)] & odp_want(true);
+	end = min(va + len, span_end(span));
+	at = ALIGN_DOWN(va, PAGE_SIZE);
+	addr = span_dma(span, at);
+	piece->addr = addr + offset_in_page(va);
+	do {
+		at += PAGE_SIZE;
+		addr += PAGE_SIZE;
+	} while (at < end &&
+		 (span->pfns[span_page(at)] & odp_want(true)) == flags &&
+		 span_dma(span, at) == addr);
+
+	piece->len = min(at, end) - va;
+	piece->writable = flags & HMM_PFN_WRITE;
+	piece->span = span;
+	return true;
+}
+EXPORT_SYMBOL(ib_odp_dma_begin);
+
+/**
+ * ib_odp_dma_end - be done with what ib_odp_dma_begin() gave
+ * @piece: what it gave
+ */
+void ib_odp_dma_end(struct ib_odp_dma_piece *piece)
+{
+	span_unlock_read(piece->span);
+}
+EXPORT_SYMBOL(ib_odp_dma_end);
 
 static struct ib_odp *odp_alloc(struct ib_device *device, int access)
 {
@@ -910,10 +1278,48 @@ struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
 EXPORT_SYMBOL(ib_odp_get_implicit);
 
 /**
+ * ib_odp_use_dma - let the region's device do DMA
+ * @odp: a region that is new: no page was brought in yet
+ * @ops: what the engine asks of the driver
+ * @driver: for the driver's own use
+ *
+ * Reserves the DMA addresses of the whole region, but nothing for its pages.
+ * Where they have no room for it, pages are given any, one by one.
+ *
+ * Context: process.
+ *
+ * Return: 0, or -EOPNOTSUPP where the device's DMA is not coherent or does not
+ * reach all memory; then the region is to be released.
+ */
+int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
+		   void *driver)
+{
+	unsigned long start = odp->start, end = odp->end;
+	int ret;
+
+	/* Huge pages are one entry where they lie in the window as in memory. */
+	if (end - start >= ODP_SPAN_SIZE) {
+		start = ALIGN_DOWN(start, ODP_SPAN_SIZE);
+		end = ALIGN(end, ODP_SPAN_SIZE);
+	}
+	ret = phyr_window_open(&odp->window, odp->umem.ibdev->dma_device,
+			       end - start, odp->umem.writable ?
+			       DMA_BIDIRECTIONAL : DMA_TO_DEVICE);
+	if (ret)
+		return ret;
+	odp->base = start;
+	odp->ops = ops;
+	odp->driver = driver;
+	return 0;
+}
+EXPORT_SYMBOL(ib_odp_use_dma);
+
+/**
  * ib_odp_release - end a region
  * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
  *
- * No access may be going on or be made afterwards. Faults may: they end without
+ * No access may be going on or be made afterwards. A driver with DMA is called to
+ * clear its table of what it still has. Faults may: they end without
  * effect, and are not waited for.
  *
  * Context: process, no lock held that an invalidation may need.
@@ -936,6 +1342,7 @@ void ib_odp_release(struct ib_odp *odp)
 		span_put(span);
 		cond_resched();
 	}
+	phyr_window_close(&odp->window);
 	ib_odp_put(odp);
 }
 EXPORT_SYMBOL(ib_odp_release);

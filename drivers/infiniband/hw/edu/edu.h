@@ -11,18 +11,22 @@
  * the MR's page table to the interrupt that ends the last one. So it serialises
  * the engine, and who takes it after an MR's key is gone knows that the device has
  * stopped using the MR. No memory is allocated and no other lock taken under it:
- * edu_dev.mrs, which has a lock of its own for changes, is only read.
+ * edu_dev.mrs, which has a lock of its own for changes, is only read. With
+ * on-demand paging it is taken in reclaim, see edu_odp.c.
  */
 #ifndef EDU_H
 #define EDU_H
 
 #include <linux/completion.h>
+#include <linux/kref.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/xarray.h>
 #include <rdma/edu-abi.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
+
+struct ib_odp;
 
 struct edu_dev {
 	struct ib_device ibdev;
@@ -37,7 +41,7 @@ struct edu_dev {
 	u32 next_key;
 
 #ifdef CONFIG_INFINIBAND_EDU_TEST
-	dma_addr_t stale;		/* of the MR deregistered last, under lock */
+	dma_addr_t stale;		/* of memory taken away last, under lock */
 	struct dentry *debugfs;
 #endif
 };
@@ -48,10 +52,14 @@ struct edu_dev {
  * @pd: PD it belongs to; ibmr.pd is set only when the key is known already
  * @umem: the memory
  * @access: IB_ACCESS_*
- * @first: byte of the first block that is the first of the MR
+ * @first: byte of the first block that is the first of the MR; with on-demand
+ *	paging the virtual address of the first byte
  * @shift: the size of blocks is 1 << @shift
  * @nr_blocks: blocks in the table
  * @blocks: DMA address of each
+ * @odp: the region, with on-demand paging, in place of blocks
+ * @pages: its table, see edu_odp.c
+ * @ref: the registration's, and one of each fault that is waited for
  */
 struct edu_mr {
 	struct ib_mr ibmr;
@@ -62,6 +70,9 @@ struct edu_mr {
 	unsigned int shift;
 	size_t nr_blocks;
 	dma_addr_t *blocks;
+	struct ib_odp *odp;
+	struct xarray pages;
+	struct kref ref;
 };
 
 static inline struct edu_dev *to_edu(struct ib_device *ibdev)
@@ -80,11 +91,21 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 			      u64 iova, int access, struct ib_dmah *dmah,
 			      struct ib_udata *udata);
 int edu_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
+void edu_mr_put(struct edu_mr *mr);
+phys_addr_t edu_phys(struct edu_dev *edu, dma_addr_t addr);
 
 /* Which way a request goes, seen from the memory. */
 enum edu_dir {
 	EDU_READ,
 	EDU_WRITE,
+};
+
+/* What a copy found absent, to be brought in: memory of an MR, which is held. */
+struct edu_missed {
+	struct edu_mr *mr;
+	enum edu_dir dir;
+	u64 at;
+	u32 len;
 };
 
 int edu_dma_init(struct edu_dev *edu);
@@ -94,15 +115,59 @@ int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
 int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 	     const struct edu_copy_req *req);
 
+#ifdef CONFIG_INFINIBAND_EDU_ODP
+#define EDU_ACCESS_ODP	(IB_ACCESS_ON_DEMAND | IB_ACCESS_HUGETLB)
+
+int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova);
+void edu_odp_release_mr(struct edu_mr *mr);
+void edu_odp_free_mr(struct edu_mr *mr);
+u64 edu_odp_block(const struct edu_mr *mr, enum edu_dir dir, u64 at,
+		  dma_addr_t *addr);
+int edu_odp_fault(struct edu_missed *missed);
+int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
+		  struct edu_check_resp *resp);
+int edu_advise_mr(struct ib_pd *pd, enum ib_uverbs_advise_mr_advice advice,
+		  u32 flags, struct ib_sge *sg_list, u32 num_sge,
+		  struct uverbs_attr_bundle *attrs);
+int edu_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr);
+#else
+/* No MR has a region, so what asks for one is never called. */
+#define EDU_ACCESS_ODP	0
+
+static inline int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length,
+				  u64 iova)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void edu_odp_release_mr(struct edu_mr *mr) {}
+static inline void edu_odp_free_mr(struct edu_mr *mr) {}
+static inline u64 edu_odp_block(const struct edu_mr *mr, enum edu_dir dir,
+				u64 at, dma_addr_t *addr)
+{
+	return 0;
+}
+
+static inline int edu_odp_fault(struct edu_missed *missed)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
+				struct edu_check_resp *resp)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 #ifdef CONFIG_INFINIBAND_EDU_TEST
 void edu_test_init(struct edu_dev *edu);
 void edu_test_exit(struct edu_dev *edu);
-void edu_test_dereg(struct edu_dev *edu, const struct edu_mr *mr);
+void edu_test_forget(struct edu_dev *edu, dma_addr_t addr);
 #else
 static inline void edu_test_init(struct edu_dev *edu) {}
 static inline void edu_test_exit(struct edu_dev *edu) {}
-static inline void edu_test_dereg(struct edu_dev *edu,
-				  const struct edu_mr *mr) {}
+static inline void edu_test_forget(struct edu_dev *edu, dma_addr_t addr) {}
 #endif
 
 #endif

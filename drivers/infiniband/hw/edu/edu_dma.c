@@ -97,21 +97,41 @@ int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
 	return 0;
 }
 
-/* Between the device's buffer and an MR, block by block as its table says. */
-static int edu_dma_mr(struct edu_dev *edu, enum edu_dir dir,
-		      const struct edu_mr *mr, u64 offset, u32 len)
+/*
+ * The DMA address of a byte, and how many follow in its block; 0: it is in no
+ * block now, and has to be brought in.
+ */
+static u64 edu_block(const struct edu_mr *mr, enum edu_dir dir, u64 at,
+		     dma_addr_t *addr)
 {
-	u64 size = BIT_ULL(mr->shift);
+	u64 size = BIT_ULL(mr->shift), in = at & (size - 1);
+
+	if (mr->odp)
+		return edu_odp_block(mr, dir, at, addr);
+	*addr = mr->blocks[at >> mr->shift] + in;
+	return size - in;
+}
+
+/*
+ * Between the device's buffer and an MR, block by block as its table says. Where
+ * that lacks one: -EAGAIN, and what is missed.
+ */
+static int edu_dma_mr(struct edu_dev *edu, enum edu_dir dir, struct edu_mr *mr,
+		      u64 offset, u32 len, struct edu_missed *missed)
+{
 	u64 at = mr->first + offset;
+	dma_addr_t addr;
 	u32 pos, n;
 	int ret;
 
 	for (pos = 0; pos < len; pos += n, at += n) {
-		u64 in = at & (size - 1);
-
-		n = min_t(u64, len - pos, size - in);
-		ret = edu_dma(edu, dir, mr->blocks[at >> mr->shift] + in, pos,
-			      n);
+		n = min_t(u64, len - pos, edu_block(mr, dir, at, &addr));
+		if (!n) {
+			kref_get(&mr->ref);
+			*missed = (struct edu_missed) { mr, dir, at, len - pos };
+			return -EAGAIN;
+		}
+		ret = edu_dma(edu, dir, addr, pos, n);
 		if (ret)
 			return ret;
 	}
@@ -140,7 +160,8 @@ static struct edu_mr *edu_find_mr(struct edu_dev *edu, const struct ib_pd *pd,
 
 /* Both MRs are looked up for every chunk, as the lock is new each time. */
 static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
-			  const struct edu_copy_req *req, u64 done, u32 len)
+			  const struct edu_copy_req *req, u64 done, u32 len,
+			  struct edu_missed *missed)
 {
 	struct edu_mr *src, *dst;
 	int ret;
@@ -155,10 +176,11 @@ static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
 	if (IS_ERR(dst))
 		return PTR_ERR(dst);
 
-	ret = edu_dma_mr(edu, EDU_READ, src, req->src_offset + done, len);
+	ret = edu_dma_mr(edu, EDU_READ, src, req->src_offset + done, len,
+			 missed);
 	if (!ret)
 		ret = edu_dma_mr(edu, EDU_WRITE, dst, req->dst_offset + done,
-				 len);
+				 len, missed);
 	return ret;
 }
 
@@ -169,19 +191,22 @@ static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
  * @req: keys, offsets and length in bytes; 0 bytes are only checked for
  *
  * Bytes are copied in order, in chunks. What of the destination was written by
- * then stays written where this fails.
+ * then stays written where this fails. A chunk that meets a page which is not
+ * there is done again when it is.
  * Context: sleeps; a signal ends it between two chunks.
  *
  * Return: 0, or
  * -ENOENT where the PD has no MR with one of the keys, or no longer,
  * -EACCES where the destination may not be written,
  * -ERANGE where the bytes are not all in the MRs,
+ * -EFAULT and others of ib_odp_fault() where the process has no such memory,
  * -EINTR after a signal, or
  * -EIO where the device is gone or does not answer.
  */
 int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 	     const struct edu_copy_req *req)
 {
+	struct edu_missed missed;
 	u64 done = 0;
 	u32 n;
 	int ret;
@@ -193,11 +218,14 @@ int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 		ret = mutex_lock_interruptible(&edu->lock);
 		if (ret)
 			return ret;
-		ret = edu_copy_chunk(edu, pd, req, done, n);
+		ret = edu_copy_chunk(edu, pd, req, done, n, &missed);
 		mutex_unlock(&edu->lock);
+		if (!ret)
+			done += n;
+		else if (ret == -EAGAIN)
+			ret = edu_odp_fault(&missed);
 		if (ret)
 			return ret;
-		done += n;
 	} while (done < req->length);
 	return 0;
 }

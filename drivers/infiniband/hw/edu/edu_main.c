@@ -48,6 +48,11 @@ static int edu_query_device(struct ib_device *ibdev,
 	attr->page_size_cap = PAGE_MASK;
 	attr->max_mr = INT_MAX;
 	attr->max_pd = INT_MAX;
+	if (IS_ENABLED(CONFIG_INFINIBAND_EDU_ODP)) {
+		attr->kernel_cap_flags |= IBK_ON_DEMAND_PAGING;
+		attr->odp_caps.general_caps = IB_ODP_SUPPORT |
+					      IB_ODP_SUPPORT_IMPLICIT;
+	}
 	return 0;
 }
 
@@ -106,6 +111,10 @@ static const struct ib_device_ops edu_ops = {
 	.uverbs_abi_ver = EDU_ABI_VERSION,
 	.uverbs_robust_udata = true,
 
+#ifdef CONFIG_INFINIBAND_EDU_ODP
+	.advise_mr = edu_advise_mr,
+	.fill_stat_mr_entry = edu_fill_stat_mr_entry,
+#endif
 	.alloc_pd = edu_alloc_pd,
 	.alloc_ucontext = edu_alloc_ucontext,
 	.dealloc_pd = edu_dealloc_pd,

@@ -5,7 +5,8 @@
  * This is the whole of what a driver does to register memory: ib_umem_get_va()
  * pins and maps it, ib_umem_find_best_pgsz() says in which blocks the device can
  * see it, rdma_umem_for_each_dma_block() gives the address of each. Where the
- * pages are, and in how many pieces, is of no interest here.
+ * pages are, and in how many pieces, is of no interest here. On-demand paging is
+ * in edu_odp.c.
  */
 #include <linux/iommu.h>
 #include <linux/mm.h>
@@ -23,7 +24,7 @@
 #define EDU_BLOCK_SIZES	(~0UL << PAGE_SHIFT)
 
 #define EDU_ACCESS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
-			 IB_ACCESS_REMOTE_READ)
+			 IB_ACCESS_REMOTE_READ | EDU_ACCESS_ODP)
 
 /* Pages that are compared by one look at the process's page tables. */
 #define EDU_CHECK_BATCH	32
@@ -47,6 +48,50 @@ static int edu_fill_table(struct edu_mr *mr, u64 iova)
 	rdma_umem_for_each_dma_block(mr->umem, &biter, size)
 		mr->blocks[i++] = rdma_block_iter_dma_address(&biter);
 	return 0;
+}
+
+/* Pin the memory, and make the table. */
+static int edu_pin_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova)
+{
+	int ret;
+
+	mr->umem = ib_umem_get_va(mr->pd->device, start, length, mr->access);
+	if (IS_ERR(mr->umem))
+		return PTR_ERR(mr->umem);
+	ret = edu_fill_table(mr, iova);
+	if (ret)
+		ib_umem_release(mr->umem);
+	return ret;
+}
+
+static void edu_mr_free(struct kref *ref)
+{
+	struct edu_mr *mr = container_of(ref, struct edu_mr, ref);
+
+	if (mr->odp)
+		edu_odp_free_mr(mr);
+	kfree(mr);
+}
+
+/**
+ * edu_mr_put - drop a reference to the memory that describes an MR
+ * @mr: the MR
+ */
+void edu_mr_put(struct edu_mr *mr)
+{
+	kref_put(&mr->ref, edu_mr_free);
+}
+
+/* Take the memory from an MR that the device does not use any more. */
+static void edu_release_mr(struct edu_mr *mr)
+{
+	if (mr->odp) {
+		edu_odp_release_mr(mr);
+	} else {
+		kvfree(mr->blocks);
+		ib_umem_release(mr->umem);
+	}
+	edu_mr_put(mr);
 }
 
 /**
@@ -87,29 +132,26 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 		return ERR_PTR(-ENOMEM);
 	mr->pd = pd;
 	mr->access = access;
-	mr->umem = ib_umem_get_va(pd->device, start, length, access);
-	if (IS_ERR(mr->umem)) {
-		ret = PTR_ERR(mr->umem);
-		goto err_free;
+	kref_init(&mr->ref);
+	if (access & IB_ACCESS_ON_DEMAND)
+		ret = edu_odp_init_mr(mr, start, length, iova);
+	else
+		ret = edu_pin_mr(mr, start, length, iova);
+	if (ret) {
+		kfree(mr);
+		return ERR_PTR(ret);
 	}
-	ret = edu_fill_table(mr, iova);
-	if (ret)
-		goto err_release;
+	mr->ibmr.iova = iova;
+	mr->ibmr.length = length;
 	/* From here on the device may be told to use it. */
 	ret = xa_alloc_cyclic(&edu->mrs, &mr->ibmr.lkey, mr, xa_limit_32b,
 			      &edu->next_key, GFP_KERNEL);
-	if (ret < 0)
-		goto err_table;
+	if (ret < 0) {
+		edu_release_mr(mr);
+		return ERR_PTR(ret);
+	}
 	mr->ibmr.rkey = mr->ibmr.lkey;
 	return &mr->ibmr;
-
-err_table:
-	kvfree(mr->blocks);
-err_release:
-	ib_umem_release(mr->umem);
-err_free:
-	kfree(mr);
-	return ERR_PTR(ret);
 }
 
 /**
@@ -130,20 +172,23 @@ int edu_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 
 	xa_erase(&edu->mrs, ibmr->lkey);
 	mutex_lock(&edu->lock);
-	edu_test_dereg(edu, mr);
+	if (!mr->odp)
+		edu_test_forget(edu, mr->blocks[0] + mr->first);
 	mutex_unlock(&edu->lock);
 
-	kvfree(mr->blocks);
-	ib_umem_release(mr->umem);
-	kfree(mr);
+	edu_release_mr(mr);
 	return 0;
 }
 
-/*
- * Where the device ends up when it uses a DMA address. Without an IOMMU that is
- * the address itself, on machines where buses see memory as CPUs do.
+/**
+ * edu_phys - where the device ends up when it uses a DMA address
+ * @edu: device
+ * @addr: DMA address
+ *
+ * Return: the physical address. Without an IOMMU that is the address itself, on
+ * machines where buses see memory as CPUs do.
  */
-static phys_addr_t edu_phys(struct edu_dev *edu, dma_addr_t addr)
+phys_addr_t edu_phys(struct edu_dev *edu, dma_addr_t addr)
 {
 	struct iommu_domain *domain;
 
@@ -181,7 +226,7 @@ static int edu_check_pages(struct edu_dev *edu, const struct edu_mr *mr, u64 at,
  * -EINTR after a fatal signal, or
  * what get_user_pages_fast() said.
  */
-static int edu_check_mr(struct edu_dev *edu, const struct edu_mr *mr,
+static int edu_check_mr(struct edu_dev *edu, struct edu_mr *mr,
 			struct edu_check_resp *resp)
 {
 	unsigned int flags = mr->umem->writable ? FOLL_WRITE : 0;
@@ -192,6 +237,8 @@ static int edu_check_mr(struct edu_dev *edu, const struct edu_mr *mr,
 
 	if (mr->umem->owning_mm != current->mm)
 		return -EPERM;
+	if (mr->odp)
+		return edu_odp_check(edu, mr, resp);
 	for (; resp->pages < total; resp->pages += nr) {
 		u64 at = resp->pages << PAGE_SHIFT;
 

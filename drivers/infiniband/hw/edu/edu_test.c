@@ -2,7 +2,8 @@
 /*
  * Accesses to memory that is no MR any more: the proof that they are refused.
  *
- * The first address of the MR deregistered last is kept. Root may have the
+ * An address of the memory taken from the device last is kept: by
+ * deregistration, or as the process lost a page. Root may have the
  * device read from it or write to it once more, by writing "read" or "write" to
  * stale in <debugfs>/edu_0. The access must fault in the IOMMU.
  *
@@ -80,16 +81,16 @@ static const struct file_operations edu_stale_fops = {
 };
 
 /**
- * edu_test_dereg - remember an address that the device may no longer use
+ * edu_test_forget - remember an address that the device may no longer use
  * @edu: device
- * @mr: MR that is being deregistered
+ * @addr: DMA address of memory that is being taken away
  *
  * Context: edu->lock is held.
  */
-void edu_test_dereg(struct edu_dev *edu, const struct edu_mr *mr)
+void edu_test_forget(struct edu_dev *edu, dma_addr_t addr)
 {
 	lockdep_assert_held(&edu->lock);
-	edu->stale = mr->blocks[0] + ALIGN_DOWN(mr->first, EDU_STALE_BYTES);
+	edu->stale = ALIGN_DOWN(addr, EDU_STALE_BYTES);
 }
 
 /**

@@ -30,17 +30,17 @@ class Case(NamedTuple):
 
 
 # To compare the pages of gigabytes takes the debug kernel minutes
-DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale")
+DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp")
 
 CASES = {
     "none": Case("none"),
     "strict": Case("strict", debug=DEBUG),
-    "lazy": Case("lazy", programs=("dma_copy", "dma_size", "dma_stale", "dma_life")),
-    "caching": Case("caching", programs=("dma_copy", "dma_size", "dma_stale", "dma_life")),
-    "passthrough": Case("passthrough", programs=("dma_copy", "dma_size", "dma_stale")),
+    "lazy": Case("lazy", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
+    "caching": Case("caching", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
+    "passthrough": Case("passthrough", programs=("dma_copy", "dma_size", "dma_stale", "dma_odp")),
     # Without an IOMMU this kernel asks for no less than 32 bits, and is loud about more
     "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
-    "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy")),
+    "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
 }
 
 

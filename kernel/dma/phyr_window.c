@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * DMA addresses for pages that come and go.
+ *
+ * A window is as long as the memory that a device may come to see, and has
+ * nothing in it to begin with. On-demand paging opens one for each of its
+ * regions, links pages into it when they are brought in, and unlinks them when
+ * the process loses them. What of it can be done at once depends on the device:
+ *
+ *  - behind an IOMMU that the DMA API drives, the window is a span of IOVA, which
+ *    is allocated when it is opened. Pages are linked at their place in it, all
+ *    ranges of a list by one walk of the IOMMU's page table (PHYR_WINDOW_IOVA);
+ *  - where addresses are only translated and unmapping does nothing, there is
+ *    nothing to do (PHYR_WINDOW_DIRECT);
+ *  - else, where the IOVA space has no room for the window for one, each page is
+ *    mapped by itself, and the owner of the window keeps its address
+ *    (PHYR_WINDOW_EACH).
+ *
+ * The process goes on using the memory, so nothing is ever bounced, and caches
+ * are coherent: devices that need more cannot have a window.
+ *
+ * Locking: none here. Linking and unlinking do not sleep, for their callers hold
+ * the lock that the MMU notifier takes. The caller keeps others off the part of
+ * the window that it works on; parts beside each other need no lock.
+ */
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/export.h>
+#include <linux/iommu-dma.h>
+#include <linux/phyr_dma.h>
+
+static bool phyr_window_is_coherent(struct device *dev)
+{
+	if (IS_ENABLED(CONFIG_DMA_NEED_SYNC) && !dev_dma_skip_sync(dev))
+		return false;
+	return dev_is_dma_coherent(dev) && !dma_addressing_limited(dev);
+}
+
+/**
+ * phyr_window_open - make a window for pages that come and go
+ * @win: the window; whatever it holds is overwritten
+ * @dev: device that will do the DMA
+ * @size: bytes, a multiple of PAGE_SIZE
+ * @dir: direction of the DMA
+ *
+ * Allocates the IOVA, where there is any: aligned to the size of the window, so
+ * what is aligned in it is in its IOVA, too. It needs memory for the page table
+ * only when pages are linked.
+ * Context: may sleep.
+ *
+ * Return: 0, or with nothing to close
+ * -EINVAL for a window of no pages, or
+ * -EOPNOTSUPP for a device whose DMA is not coherent, or that cannot reach all
+ * memory.
+ */
+int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
+		     enum dma_data_direction dir)
+{
+	*win = (struct phyr_window) {};
+	/* The top bit of the span's length is the IOMMU layer's own. */
+	if (!size || !PAGE_ALIGNED(size) || size > SIZE_MAX / 2)
+		return -EINVAL;
+	if (!dev->dma_mask || !phyr_window_is_coherent(dev))
+		return -EOPNOTSUPP;
+
+	win->dev = dev;
+	win->dir = dir;
+	if (use_dma_iommu(dev) && dma_get_merge_boundary(dev) < PAGE_SIZE &&
+	    dma_iova_try_alloc(dev, &win->state, 0, size))
+		win->how = PHYR_WINDOW_IOVA;
+	else if (!use_dma_iommu(dev) && !dma_need_unmap(dev))
+		win->how = PHYR_WINDOW_DIRECT;
+	else
+		win->how = PHYR_WINDOW_EACH;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(phyr_window_open);
+
+/**
+ * phyr_window_close - give the IOVA of a window back
+ * @win: window with nothing in it, or all zero. All zero afterwards.
+ *
+ * Context: may sleep.
+ */
+void phyr_window_close(struct phyr_window *win)
+{
+	if (win->how == PHYR_WINDOW_IOVA)
+		dma_iova_free(win->dev, &win->state);
+	*win = (struct phyr_window) {};
+}
+EXPORT_SYMBOL_GPL(phyr_window_close);
+
+/**
+ * phyr_window_link - put pages into a window of IOVA
+ * @win: the window, PHYR_WINDOW_IOVA
+ * @offset: where the first page goes, in bytes, page granular
+ * @cur: cursor before the first range; what its window has left is linked
+ * @largest: no entry of the IOMMU's page table is larger than this many bytes, a
+ *	power of two: what is to be unlinked by itself must not be part of one
+ *
+ * The device cannot use the addresses before phyr_window_sync().
+ * Context: any; does not sleep.
+ *
+ * Return: 0, or with nothing linked
+ * -ENOMEM where it may be worth trying again, or what dma_iova_link_phyr() gives.
+ */
+int phyr_window_link(struct phyr_window *win, size_t offset,
+		     struct phyr_cursor *cur, size_t largest)
+{
+	return dma_iova_link_phyr(win->dev, &win->state, offset, cur, largest,
+				  win->dir, 0, GFP_ATOMIC | __GFP_NOWARN);
+}
+EXPORT_SYMBOL_GPL(phyr_window_link);
+
+/**
+ * phyr_window_sync - let the device see what was linked
+ * @win: the window, PHYR_WINDOW_IOVA
+ * @offset: from where, in bytes, page granular
+ * @size: how much, in bytes, page granular; it may have holes
+ *
+ * Context: any; does not sleep.
+ *
+ * Return: 0 or what the IOMMU driver returns.
+ */
+int phyr_window_sync(struct phyr_window *win, size_t offset, size_t size)
+{
+	return dma_iova_sync(win->dev, &win->state, offset, size);
+}
+EXPORT_SYMBOL_GPL(phyr_window_sync);
+
+/**
+ * phyr_window_unlink - take all pages out of a part of a window of IOVA
+ * @win: the window, PHYR_WINDOW_IOVA
+ * @offset: from where, in bytes, page granular
+ * @size: how much, in bytes, page granular; it may have holes, and must not cut
+ *	what was linked as one large entry
+ *
+ * One flush of the IOTLB, after which the device reaches none of the pages.
+ * Context: any; does not sleep.
+ */
+void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size)
+{
+	dma_iova_unlink_sparse(win->dev, &win->state, offset, size, win->dir, 0);
+}
+EXPORT_SYMBOL_GPL(phyr_window_unlink);
+
+/**
+ * phyr_window_addr - where the device sees a page of a window
+ * @win: the window, any but PHYR_WINDOW_EACH
+ * @offset: of the page in the window, in bytes
+ * @phys: physical address of the page
+ *
+ * Context: any.
+ *
+ * Return: the DMA address.
+ */
+dma_addr_t phyr_window_addr(const struct phyr_window *win, size_t offset,
+			    phys_addr_t phys)
+{
+	return win->how == PHYR_WINDOW_IOVA ? win->state.addr + offset :
+					      phys_to_dma(win->dev, phys);
+}
+EXPORT_SYMBOL_GPL(phyr_window_addr);
