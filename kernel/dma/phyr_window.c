@@ -29,11 +29,19 @@
 #include <linux/iommu-dma.h>
 #include <linux/phyr_dma.h>
 
-static bool phyr_window_is_coherent(struct device *dev)
+/*
+ * Behind an IOMMU any page can be given an address that the device reaches, and
+ * whole pages are never bounced.
+ */
+static bool phyr_window_is_possible(struct device *dev)
 {
+	if (!dev->dma_mask || !dev_is_dma_coherent(dev))
+		return false;
+	if (use_dma_iommu(dev))
+		return true;
 	if (IS_ENABLED(CONFIG_DMA_NEED_SYNC) && !dev_dma_skip_sync(dev))
 		return false;
-	return dev_is_dma_coherent(dev) && !dma_addressing_limited(dev);
+	return !dma_addressing_limited(dev);
 }
 
 /**
@@ -60,7 +68,7 @@ int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
 	/* The top bit of the span's length is the IOMMU layer's own. */
 	if (!size || !PAGE_ALIGNED(size) || size > SIZE_MAX / 2)
 		return -EINVAL;
-	if (!dev->dma_mask || !phyr_window_is_coherent(dev))
+	if (!phyr_window_is_possible(dev))
 		return -EOPNOTSUPP;
 
 	win->dev = dev;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * After deregistration the device's address leads nowhere: the IOMMU refuses
- * the access, which its log tells, and no byte of the memory changes.
+ * the access, which its log tells, and no byte of the memory changes. Neither
+ * after the process lost a page of a region with on-demand paging.
  *
  * The process keeps the memory mapped, so that a write that got through would
  * show in it. What the log says is expected between two marks in the log; who
@@ -11,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "edu.h"
@@ -112,15 +114,39 @@ static enum ktap_result refused(const struct region *r, const char *word,
 				     KTAP_PASS;
 }
 
+struct stale_test {
+	const char *kind;
+	bool odp;
+};
+
+/* The device has used all pages, and the process gets other ones. */
+static int replace(struct region *r)
+{
+	int err = edu_copy_verify(r, 0, r, SIZE - 9, 9);
+
+	if (!err && madvise(r->mem.base, r->mem.size, MADV_DONTNEED))
+		err = -errno;
+	if (!err)
+		region_fill(r, 5);
+	return err;
+}
+
 static enum ktap_result run_stale(const void *arg)
 {
-	const struct memory_kind *memory = arg;
+	const struct stale_test *t = arg;
+	struct region_attr attr = {
+		.kind = memory_kind(t->kind), .iova = &iova_same, .len = SIZE,
+		.tail = 1,
+		.access = EDU_ACCESS | (t->odp ? IBV_ACCESS_ON_DEMAND : 0),
+	};
 	enum ktap_result res;
 	struct region r;
-	int err = edu_region(&r, memory, &iova_same, 0, SIZE);
+	int err = region_create(&r, &edu, &attr);
 
 	if (!err)
 		err = use(&r);
+	if (!err && t->odp)
+		err = replace(&r);
 	if (!err) {
 		err = -ibv_dereg_mr(r.mr);
 		r.mr = NULL;
@@ -166,8 +192,17 @@ static enum ktap_result run_guard(const void *arg)
 
 int main(int argc, char **argv)
 {
+	static const struct stale_test tests[] = {
+		{ "scattered", false },
+		{ "hugetlb", false },
+		{ "anon", true },
+		{ "thp", true },
+	};
+	size_t i;
+
 	ktap_add(run_guard, NULL, "stale/guard");
-	ktap_add(run_translated, memory_kind("scattered"), "stale/scattered");
-	ktap_add(run_translated, memory_kind("hugetlb"), "stale/hugetlb");
+	for (i = 0; i < ARRAY_SIZE(tests); i++)
+		ktap_add(run_translated, &tests[i], "stale/%s%s",
+			 tests[i].odp ? "odp/" : "", tests[i].kind);
 	return edu_main(argc, argv);
 }
