@@ -940,6 +940,59 @@ static enum ktap_result run_traffic(const void *arg)
 	return KTAP_PASS;
 }
 
+#define LONG_READ (32 * MIB)
+
+/* A read that is being answered ends where it is not allowed any more. */
+static int change_in_read(struct fixture *f, int flags, struct ibv_pd *pd)
+{
+	struct ibv_sge sge = region_sge(&f->local, 0, LONG_READ);
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma = {
+			.remote_addr = f->remote.iova,
+			.rkey = f->remote.mr->rkey,
+		},
+	};
+	time_t end = time(NULL) + STUCK_SECONDS;
+	struct ibv_wc wc = { 0 };
+	int err;
+
+	memset(f->local.addr, 0, PAGE);
+	memset(f->remote.addr, 1, PAGE);
+	err = end_post_send(&f->conn.a, &wr);
+	while (!err && !__atomic_load_n(f->local.addr, __ATOMIC_RELAXED))
+		err = time(NULL) > end ? -ETIMEDOUT : 0;
+	if (!err)
+		err = rereg(f->remote.mr, flags, pd, IBV_ACCESS_LOCAL_WRITE |
+			    IBV_ACCESS_REMOTE_WRITE);
+	if (!err)
+		err = end_wait(&f->conn.a, &wc);
+	if (!err && wc.status != IBV_WC_REM_ACCESS_ERR) {
+		ktap_diag("%s", ibv_wc_status_str(wc.status));
+		err = -EBADMSG;
+	}
+	return err;
+}
+
+static enum ktap_result run_read(const void *arg)
+{
+	struct region_attr attr = {
+		.kind = memory_kind("anon"), .iova = &iova_far,
+		.len = LONG_READ,
+	};
+	struct ibv_pd *pd = ibv_alloc_pd(rxe[1].ctx);
+	struct fixture f;
+	int err = pd ? fixture_create(&f, &rc, &attr, &attr) : -errno;
+
+	if (!err)
+		err = change_in_read(&f, *(const int *)arg, pd);
+	fixture_destroy(&f);
+	if (!err)
+		err = -ibv_dealloc_pd(pd);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
 #define CYCLES 3000
 
 static int cycle(struct region *a, struct region *b, int nr)
@@ -1009,6 +1062,7 @@ static void add_translation(void)
 		{ "odp", "thp", "anon", &iova_far, &iova_same, 0, ODP, ODP },
 	};
 	static const int pinned = ACCESS_ALL, odp = ODP;
+	static const int rights = ACCESS, domain = PD;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(memory); i++)
@@ -1032,6 +1086,8 @@ static void add_translation(void)
 	ktap_add(run_window_race, NULL, "rereg/window_race");
 	ktap_add(run_traffic, &pinned, "rereg/traffic/pinned");
 	ktap_add(run_traffic, &odp, "rereg/traffic/odp");
+	ktap_add(run_read, &rights, "rereg/traffic/rights");
+	ktap_add(run_read, &domain, "rereg/traffic/domain");
 	ktap_add(run_cycles, NULL, "rereg/cycles");
 }
 
