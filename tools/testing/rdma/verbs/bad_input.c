@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bad_input.h"
+#include "rereg.h"
 #include "resources.h"
 
 #define PAGE		4096UL
@@ -209,15 +210,35 @@ const struct bad_input bad_inputs[] = {
 
 const size_t nr_bad_inputs = ARRAY_SIZE(bad_inputs);
 
-/* 0, or -errno of what should have failed, as told by ktap_diag(). */
-static int expect_errno(struct ibv_pd *pd, const struct input *in, int want)
+/* 0, or the errno value. */
+static int register_again(const struct input *in)
+{
+	struct rereg to = {
+		.flags = IBV_REREG_MR_CHANGE_TRANSLATION |
+			 IBV_REREG_MR_CHANGE_ACCESS,
+		.addr = in->addr, .len = in->len, .iova = in->iova,
+		.access = in->access,
+	};
+
+	return -rereg_mr(in->again, &to);
+}
+
+static int register_once(struct ibv_pd *pd, const struct input *in)
 {
 	struct ibv_mr *mr = ibv_reg_mr_iova(pd, in->addr, in->len, in->iova,
 					    in->access);
-	int got = mr ? 0 : errno;
 
-	if (mr)
-		ibv_dereg_mr(mr);
+	if (!mr)
+		return errno;
+	ibv_dereg_mr(mr);
+	return 0;
+}
+
+/* 0, or -errno of what should have failed, as told by ktap_diag(). */
+static int expect_errno(struct ibv_pd *pd, const struct input *in, int want)
+{
+	int got = in->again ? register_again(in) : register_once(pd, in);
+
 	if (got == want)
 		return 0;
 	ktap_diag("errno: %s instead of %s", strerrorname_np(got),
@@ -281,19 +302,32 @@ static enum ktap_result run_bad(struct ibv_pd *pd, const struct bad_input *t,
 	return KTAP_PASS;
 }
 
-enum ktap_result bad_input_run(struct ibv_pd *pd, int access,
-			       const struct bad_input *bad)
+static enum ktap_result run(struct ibv_pd *pd, int access,
+			    const struct bad_input *bad, struct ibv_mr *again)
 {
 	struct input in;
 	enum ktap_result res;
 	int err = make_input(&in, access);
 
+	in.again = again;
 	res = err ? ktap_fail("set-up: %s", strerror(-err)) :
 		    run_bad(pd, bad, &in);
 	if (in.map)
 		munmap(in.map, in.map_len);
 	close(in.fd);
 	return res;
+}
+
+enum ktap_result bad_input_run(struct ibv_pd *pd, int access,
+			       const struct bad_input *bad)
+{
+	return run(pd, access, bad, NULL);
+}
+
+enum ktap_result bad_input_run_again(struct ibv_mr *mr, int access,
+				     const struct bad_input *bad)
+{
+	return run(mr->pd, access, bad, mr);
 }
 
 enum ktap_result bad_input_control(struct ibv_pd *pd, int access)
@@ -365,31 +399,62 @@ static int allow_failures(void)
 	return err;
 }
 
+/* Register with the nth allocation failing; 0, or the errno value. */
+static int register_failing(struct ibv_pd *pd, const struct input *in, int nth,
+			    bool *failed)
+{
+	struct ibv_mr *mr;
+	int err;
+
+	fail_nth(nth);
+	mr = ibv_reg_mr(pd, in->addr, in->len, in->access);
+	err = errno;
+	*failed = failed_one();
+	fail_nth(0);
+	if (!mr)
+		return err;
+	ibv_dereg_mr(mr);
+	return 0;
+}
+
+/* The same of a region of a byte, which can be deregistered whatever happens. */
+static int register_again_failing(struct ibv_pd *pd, struct input *in, int nth,
+				  bool *failed)
+{
+	static unsigned char byte;
+	int err;
+
+	in->again = ibv_reg_mr(pd, &byte, 1, in->access);
+	if (!in->again)
+		return errno;
+	fail_nth(nth);
+	err = register_again(in);
+	*failed = failed_one();
+	fail_nth(0);
+	if (ibv_dereg_mr(in->again))
+		err = EBUSY;
+	return err;
+}
+
 /*
  * Fail the first allocation of a registration, then the second, and so on,
  * until it takes fewer than that.
  */
-static enum ktap_result inject(struct ibv_pd *pd, struct input *in)
+static enum ktap_result inject(struct ibv_pd *pd, struct input *in, bool again)
 {
 	long pinned = pinned_pages();
 	int nth, refused = 0;
 
 	for (nth = 1; nth < 1000; nth++) {
-		struct ibv_mr *mr;
-		bool failed;
+		bool failed = false;
 		int err;
 
-		fail_nth(nth);
-		mr = ibv_reg_mr(pd, in->addr, in->len, in->access);
-		err = errno;
-		failed = failed_one();
-		fail_nth(0);
-		if (mr)
-			ibv_dereg_mr(mr);
-		else if (err != ENOMEM)
+		err = again ? register_again_failing(pd, in, nth, &failed) :
+			      register_failing(pd, in, nth, &failed);
+		if (err && err != ENOMEM)
 			return ktap_fail("allocation %d: %s", nth,
 					 strerrorname_np(err));
-		refused += !mr;
+		refused += !!err;
 		if (pinned_pages() != pinned)
 			return ktap_fail("allocation %d: VmPin is %ld pages",
 					 nth, pinned_pages());
@@ -406,7 +471,7 @@ static enum ktap_result inject(struct ibv_pd *pd, struct input *in)
 					 KTAP_PASS;
 }
 
-enum ktap_result bad_input_inject(struct ibv_pd *pd, int access)
+static enum ktap_result run_inject(struct ibv_pd *pd, int access, bool again)
 {
 	enum ktap_result res;
 	struct input in;
@@ -419,9 +484,19 @@ enum ktap_result bad_input_inject(struct ibv_pd *pd, int access)
 		err = make_input(&in, access);
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
-	res = inject(pd, &in);
+	res = inject(pd, &in, again);
 	if (in.map)
 		munmap(in.map, in.map_len);
 	close(in.fd);
 	return res;
+}
+
+enum ktap_result bad_input_inject(struct ibv_pd *pd, int access)
+{
+	return run_inject(pd, access, false);
+}
+
+enum ktap_result bad_input_inject_again(struct ibv_pd *pd, int access)
+{
+	return run_inject(pd, access, true);
 }

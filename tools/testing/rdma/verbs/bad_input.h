@@ -18,6 +18,7 @@ struct input {
 	size_t len;
 	u64 iova;
 	int access;
+	struct ibv_mr *again;	/* register this one again, no new one */
 };
 
 struct bad_input {
@@ -33,9 +34,14 @@ extern const size_t nr_bad_inputs;
 
 enum ktap_result bad_input_run(struct ibv_pd *pd, int access,
 			       const struct bad_input *bad);
+/* A region that is, registered again with this: it stays as it is. */
+enum ktap_result bad_input_run_again(struct ibv_mr *mr, int access,
+				     const struct bad_input *bad);
 /* The check of the checks: what they look at does see a registration. */
 enum ktap_result bad_input_control(struct ibv_pd *pd, int access);
 /* Good input, and each allocation of its registration failing in turn. */
 enum ktap_result bad_input_inject(struct ibv_pd *pd, int access);
+/* The same of a small region that is registered again. */
+enum ktap_result bad_input_inject_again(struct ibv_pd *pd, int access);
 
 #endif
