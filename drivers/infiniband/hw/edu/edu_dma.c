@@ -167,6 +167,9 @@ static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
 	int ret;
 
 	lockdep_assert_held(&edu->lock);
+	/* No request may come that notices: pages that never come in */
+	if (READ_ONCE(edu->dead))
+		return -EIO;
 	src = edu_find_mr(edu, pd, req->src_key, req->src_offset, req->length,
 			  0);
 	if (IS_ERR(src))
