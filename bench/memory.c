@@ -178,6 +178,20 @@ void memory_map(struct memory *mem, enum memory_kind kind, size_t size)
 	memory_fill(mem);
 }
 
+void memory_fill_file(int memfd, size_t size)
+{
+	struct memory mem = {
+		.size = size, .kind = SCATTERED, .nr_pages = size / PAGE,
+		.base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     memfd, 0),
+	};
+
+	if (mem.base == MAP_FAILED)
+		err(1, "mmap of a memfd");
+	memory_fill(&mem);
+	memory_unmap(&mem);
+}
+
 void memory_unmap(const struct memory *mem)
 {
 	if (munmap(mem->base, mem->size))

@@ -29,6 +29,8 @@ void memory_drop(const struct memory *mem);
 /* Reserve and fill. */
 void memory_map(struct memory *mem, enum memory_kind kind, size_t size);
 void memory_unmap(const struct memory *mem);
+/* All pages of an empty memfd, SCATTERED. */
+void memory_fill_file(int memfd, size_t size);
 /* How many pages the kernel holds for dirty. */
 size_t memory_count_dirty(const struct memory *mem);
 
