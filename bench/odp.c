@@ -318,21 +318,38 @@ static void usage_exit(void)
 	exit(2);
 }
 
+/* Sparse memory is the addresses of scattered memory. */
+static enum memory_kind parse_kind(const char *name, bool *sparse)
+{
+	*sparse = !strcmp(name, "sparse");
+	if (!strcmp(name, "huge"))
+		return HUGE;
+	if (!*sparse && strcmp(name, "scattered"))
+		usage_exit();
+	return SCATTERED;
+}
+
 static void measure(const char *what)
 {
-	char kind[16];
+	enum memory_kind kind;
+	char name[16];
+	bool sparse;
 	size_t nr;
 
 	printf("{\"what\": \"%s\"", what);
-	if (sscanf(what, "pages:%15[a-z]:%zu", kind, &nr) == 2 && nr)
-		measure_pages(strcmp(kind, "huge") ? SCATTERED : HUGE, nr);
-	else if (sscanf(what, "reg:%15[a-z]:%zu", kind, &nr) == 2 && nr)
-		measure_reg(strcmp(kind, "huge") ? SCATTERED : HUGE,
-			    !strcmp(kind, "sparse"), nr);
-	else if (sscanf(what, "write:%zu", &nr) == 1 && nr)
+	if (sscanf(what, "pages:%15[a-z]:%zu", name, &nr) == 2 && nr) {
+		kind = parse_kind(name, &sparse);
+		if (sparse)
+			usage_exit();
+		measure_pages(kind, nr);
+	} else if (sscanf(what, "reg:%15[a-z]:%zu", name, &nr) == 2 && nr) {
+		kind = parse_kind(name, &sparse);
+		measure_reg(kind, sparse, nr);
+	} else if (sscanf(what, "write:%zu", &nr) == 1 && nr) {
 		measure_write(nr);
-	else
+	} else {
 		usage_exit();
+	}
 	puts("}");
 	fflush(stdout);
 }

@@ -75,7 +75,8 @@ def measure(flavour, quick):
     wanted = cases(quick)
     lines, result = report.run(
         ["sh", "-c", SCRIPT, str(report.programs()), "-r",
-         str(QUICK_REPEAT if quick else REPEAT), *wanted], flavour, f"Registering dma-bufs on {flavour}", len(wanted), "dmabuf",
+         str(QUICK_REPEAT if quick else REPEAT), *wanted],
+        flavour, f"Registering dma-bufs on {flavour}", len(wanted), "dmabuf",
         icount=True, mem=MEM, devices=DEVICES)
     found = {case["what"]: case for case in map(json.loads, lines)}
     if set(found) != set(wanted):

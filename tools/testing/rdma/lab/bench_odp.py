@@ -200,7 +200,7 @@ def plots(raw, quick):
 
     for kind in PAGES:
         for name, floor, words in (("fault", None, "to bring pages in that the CPU has"),
-                                   ("protect", "protect_alone", "to take pages away by mprotect()")):
+                                   ("protect", "protect_alone", "to have them taken away")):
             lines = {flavour: series("pages", f"{kind}:", name, flavour)
                      for flavour in report.KERNELS}
             if floor:
