@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <err.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "device.h"
+#include "kmem.h"
 
-#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
-		IBV_ACCESS_REMOTE_READ)
+/* Regions held at once, for their memory to stand out: no more bytes than this. */
+#define STAND_OUT	(64 * MIB)
 
 struct ibv_pd *open_pd(const char *name)
 {
@@ -27,13 +30,24 @@ struct ibv_pd *open_pd(const char *name)
 	return pd;
 }
 
-struct ibv_mr *reg(struct ibv_pd *pd, const struct memory *mem)
+static struct ibv_mr *reg_as(struct ibv_pd *pd, const struct memory *mem,
+			     int access)
 {
-	struct ibv_mr *mr = ibv_reg_mr(pd, mem->base, mem->size, ACCESS);
+	struct ibv_mr *mr = ibv_reg_mr(pd, mem->base, mem->size, access);
 
 	if (!mr)
 		err(1, "cannot register %zu bytes", mem->size);
 	return mr;
+}
+
+struct ibv_mr *reg(struct ibv_pd *pd, const struct memory *mem)
+{
+	return reg_as(pd, mem, ACCESS_PINNED);
+}
+
+struct ibv_mr *reg_odp(struct ibv_pd *pd, const struct memory *mem)
+{
+	return reg_as(pd, mem, ACCESS_ODP);
 }
 
 void dereg(struct ibv_mr *mr)
@@ -41,4 +55,38 @@ void dereg(struct ibv_mr *mr)
 	errno = ibv_dereg_mr(mr);
 	if (errno)
 		err(1, "cannot deregister");
+}
+
+static u64 free_memory(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info))
+		err(1, "sysinfo");
+	return (u64)info.freeram * info.mem_unit;
+}
+
+u64 regions_memory(struct ibv_pd *pd, const struct memory *mem,
+		   struct ibv_mr *(*make)(struct ibv_pd *pd,
+					  const struct memory *mem),
+		   int most, int *regions)
+{
+	struct ibv_mr **mr = calloc(most, sizeof(*mr));
+	long long before = kmem_used(), after;
+	u64 start = free_memory();
+	int i, n = 0;
+
+	if (!mr)
+		err(1, "no memory");
+	while (n < most && free_memory() + STAND_OUT > start)
+		mr[n++] = make(pd, mem);
+	after = kmem_used();
+	for (i = 0; i < n; i++)
+		dereg(mr[i]);
+	free(mr);
+	errno = EAGAIN;
+	if (after <= before)
+		err(1, "others freed more memory than %d regions take", n);
+	*regions = n;
+	return after - before;
 }

@@ -6,9 +6,23 @@
 
 #include "memory.h"
 
+#define ACCESS_PINNED	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
+			 IBV_ACCESS_REMOTE_READ)
+#define ACCESS_ODP	(ACCESS_PINNED | IBV_ACCESS_ON_DEMAND)
+
 /* Each dies where it fails. */
 struct ibv_pd *open_pd(const char *name);	/* on the RDMA device of that name */
 struct ibv_mr *reg(struct ibv_pd *pd, const struct memory *mem);
+struct ibv_mr *reg_odp(struct ibv_pd *pd, const struct memory *mem);
 void dereg(struct ibv_mr *mr);
+
+/*
+ * Kernel memory that some regions of the same memory hold, all at once: as many
+ * as need a lot of it, or the most.
+ */
+u64 regions_memory(struct ibv_pd *pd, const struct memory *mem,
+		   struct ibv_mr *(*make)(struct ibv_pd *pd,
+					  const struct memory *mem),
+		   int most, int *regions);
 
 #endif

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kmem.h"
@@ -15,6 +17,7 @@
 
 /* By now the kernel has freed what it only meant to free (kfree_rcu). */
 #define SETTLE_SECONDS	6
+#define SETTLE_TRIES	5
 
 static void write_one(const char *path)
 {
@@ -37,6 +40,20 @@ static void shrink_slabs(void)
 		err(1, "/sys/kernel/slab (the kernel needs CONFIG_SLUB_DEBUG)");
 	for (i = 0; i < found.gl_pathc; i++)
 		write_one(found.gl_pathv[i]);
+}
+
+/*
+ * Pages wait in a batch before they join a list of the kernel's, and one that
+ * was freed meanwhile is not free before it has. This is about this processor's
+ * batches: where things are counted, the VM has no other.
+ */
+static void drain_batches(void)
+{
+	static char page[2 * PAGE];
+	char *p = page + (-(uintptr_t)page & (PAGE - 1));
+
+	if (madvise(p, PAGE, MADV_COLD))
+		err(1, "madvise");
 }
 
 static FILE *open_proc(const char *path)
@@ -85,10 +102,11 @@ static unsigned long read_free_pages(void)
 	return sum;
 }
 
-long long kmem_used(void)
+static long long read_used(void)
 {
 	unsigned long slab_bytes, slab_pages, free_pages;
 
+	drain_batches();
 	sleep(SETTLE_SECONDS);
 	shrink_slabs();
 	/* Counters of each processor flow into those of the zone. */
@@ -97,4 +115,17 @@ long long kmem_used(void)
 	free_pages = read_free_pages();
 	return (long long)slab_bytes -
 	       (long long)((slab_pages + free_pages) * PAGE);
+}
+
+/* What is freed late may itself free something late. */
+long long kmem_used(void)
+{
+	long long used = read_used(), last;
+	int tries = SETTLE_TRIES;
+
+	do {
+		last = used;
+		used = read_used();
+	} while (used != last && --tries);
+	return used;
 }

@@ -11,6 +11,7 @@
 #include "memory.h"
 
 #define HUGE_SIZE	(2 * MIB)
+#define CHANCE		3
 
 /* Bits of /proc/kpageflags */
 #define KPF_DIRTY	4
@@ -24,7 +25,7 @@ static void *map(size_t size)
 {
 	const size_t align = HUGE_SIZE;
 	char *p = mmap(NULL, size + align, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	size_t skip;
 
 	if (p == MAP_FAILED)
@@ -130,7 +131,8 @@ size_t memory_count_dirty(const struct memory *mem)
 	return count;
 }
 
-static void check_layout(struct memory *mem, enum memory_kind kind)
+/* Of a few pages, some may be neighbours by chance. */
+static void check_layout(struct memory *mem)
 {
 	u64 *pfn = read_pfns(mem);
 
@@ -138,29 +140,60 @@ static void check_layout(struct memory *mem, enum memory_kind kind)
 	mem->nr_huge = count_flag(pfn, mem->nr_pages, KPF_THP);
 	free(pfn);
 	errno = EINVAL;
-	if (kind == SCATTERED && mem->nr_runs < mem->nr_pages * 99 / 100)
+	if (mem->kind == SCATTERED &&
+	    mem->nr_runs + CHANCE < mem->nr_pages - mem->nr_pages / 100)
 		err(1, "%zu pages lie in %zu runs: not scattered", mem->nr_pages,
 		    mem->nr_runs);
-	if (kind == HUGE && mem->nr_huge != mem->nr_pages)
+	if (mem->kind == HUGE && mem->nr_huge != mem->nr_pages)
 		err(1, "only %zu of %zu pages lie in huge pages: too little free memory?",
 		    mem->nr_huge, mem->nr_pages);
 }
 
-void memory_map(struct memory *mem, enum memory_kind kind, size_t size)
+void memory_reserve(struct memory *mem, enum memory_kind kind, size_t size)
 {
-	size_t page = kind == HUGE ? HUGE_SIZE : PAGE;
-
-	mem->size = size;
-	mem->nr_pages = size / PAGE;
-	mem->base = map(size);
+	*mem = (struct memory) {
+		.base = map(size), .size = size, .kind = kind,
+		.nr_pages = size / PAGE,
+	};
 	if (madvise(mem->base, size,
 		    kind == HUGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 		err(1, "madvise");
-	touch(mem, page);
-	check_layout(mem, kind);
 }
 
-void memory_unmap(struct memory *mem)
+void memory_fill(struct memory *mem)
 {
-	munmap(mem->base, mem->size);
+	touch(mem, mem->kind == HUGE ? HUGE_SIZE : PAGE);
+	check_layout(mem);
+}
+
+void memory_drop(const struct memory *mem)
+{
+	if (madvise(mem->base, mem->size, MADV_DONTNEED))
+		err(1, "madvise");
+}
+
+void memory_map(struct memory *mem, enum memory_kind kind, size_t size)
+{
+	memory_reserve(mem, kind, size);
+	memory_fill(mem);
+}
+
+void memory_fill_file(int memfd, size_t size)
+{
+	struct memory mem = {
+		.size = size, .kind = SCATTERED, .nr_pages = size / PAGE,
+		.base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     memfd, 0),
+	};
+
+	if (mem.base == MAP_FAILED)
+		err(1, "mmap of a memfd");
+	memory_fill(&mem);
+	memory_unmap(&mem);
+}
+
+void memory_unmap(const struct memory *mem)
+{
+	if (munmap(mem->base, mem->size))
+		err(1, "munmap");
 }

@@ -17,19 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "device.h"
 #include "gup.h"
-#include "kmem.h"
 #include "memory.h"
+#include "print.h"
 #include "trace.h"
 
 #define MAX_REPEAT	64
-/* Regions held at once, for their memory to stand out: so many bytes, or so many. */
-#define STAND_OUT	(64 * MIB)
-#define MANY		1024
+#define MANY		1024	/* regions, for their memory to stand out */
 
 struct result {
 	u64 reg[MAX_REPEAT], dereg[MAX_REPEAT];
@@ -54,35 +51,6 @@ static void time_once(struct ibv_pd *pd, const struct memory *mem,
 	begin = now();
 	dereg(mr);
 	*dereg_ns = now() - begin;
-}
-
-static u64 free_memory(void)
-{
-	struct sysinfo info;
-
-	if (sysinfo(&info))
-		err(1, "sysinfo");
-	return (u64)info.freeram * info.mem_unit;
-}
-
-static void measure_memory(struct ibv_pd *pd, const struct memory *mem,
-			   struct result *r)
-{
-	static struct ibv_mr *mr[MANY];
-	long long before = kmem_used(), after;
-	u64 start = free_memory();
-	int i, n = 0;
-
-	while (n < MANY && free_memory() + STAND_OUT > start)
-		mr[n++] = reg(pd, mem);
-	after = kmem_used();
-	for (i = 0; i < n; i++)
-		dereg(mr[i]);
-	errno = EAGAIN;
-	if (after <= before)
-		err(1, "others freed more memory than %d regions take", n);
-	r->kernel_bytes = after - before;
-	r->regions = n;
 }
 
 static void count_events(struct ibv_pd *pd, const struct memory *mem,
@@ -111,17 +79,7 @@ static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
 	for (i = 0; i < repeat; i++)
 		gup_measure(mem, &r->pin[i], &r->unpin[i]);
 	count_events(pd, mem, r);
-	measure_memory(pd, mem, r);
-}
-
-static void print_list(const char *name, const u64 *value, int nr)
-{
-	int i;
-
-	printf(", \"%s\": [", name);
-	for (i = 0; i < nr; i++)
-		printf("%s%llu", i ? ", " : "", value[i]);
-	printf("]");
+	r->kernel_bytes = regions_memory(pd, mem, reg, MANY, &r->regions);
 }
 
 static void print_events(const char *name, const u64 *count)

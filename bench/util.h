@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-#ifndef UTIL_H
-#define UTIL_H
+#ifndef BENCH_UTIL_H
+#define BENCH_UTIL_H
 
 #include <linux/types.h>
 #include <time.h>

@@ -39,7 +39,7 @@ class Row(NamedTuple):
     met: bool               # None where there is no goal
     spread: tuple = None    # within which half of the ratios lie
     more: bool = False      # more of it is better
-    note: str = ""          # why a figure is missing
+    note: str = ""          # why a figure is missing, or what is wrong with it
     table: str = ""         # which table it belongs to
 
 
@@ -118,7 +118,8 @@ def _cells(row, floors, spreads):
         cells += [number(row.floor), f"{row.phyr / row.floor:.3f}" if known else "-"]
     if spreads:
         cells.append("{:.3f} to {:.3f}".format(*row.spread) if row.spread else "-")
-    outcome = row.note if row.met is None else "met" if row.met else "NOT MET"
+    outcome = "; ".join(filter(None, ({None: "", True: "met", False: "NOT MET"}[row.met],
+                                      row.note)))
     return [*cells, row.goal, outcome]
 
 

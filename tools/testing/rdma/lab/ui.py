@@ -97,8 +97,8 @@ def duration(seconds):
 
 def size(number):
     """Bytes as a person reads them."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if number < 1024 or unit == "GiB":
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1024 or unit == "TiB":
             return f"{number:.0f} {unit}" if unit == "bytes" or number >= 10 \
                 else f"{number:.1f} {unit}"
         number /= 1024

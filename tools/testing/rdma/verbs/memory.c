@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/dma-heap.h>
-#include <linux/udmabuf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "exporter.h"
 #include "ktap.h"
 #include "memory.h"
 
@@ -223,67 +221,27 @@ static int map_read_only(struct memory *mem)
 	return mprotect(mem->base, mem->size, PROT_READ) ? -errno : 0;
 }
 
-int udmabuf_create(int memfd, u64 offset, u64 size)
+/* Memory of a dma-buf: its fd, or a negative errno value. */
+static int map_dmabuf(struct memory *mem, int fd)
 {
-	struct udmabuf_create create = {
-		.memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC,
-		.offset = offset, .size = size,
-	};
-	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd, err;
-
-	if (dev < 0)
-		return -errno;
-	fd = ioctl(dev, UDMABUF_CREATE, &create);
-	err = -errno;
-	close(dev);
-	return fd < 0 ? err : fd;
-}
-
-/* The memfd itself is not needed any more: the dma-buf keeps its pages. */
-static int map_udmabuf_of(struct memory *mem, unsigned int flags)
-{
-	int memfd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-	int err = 0;
-
-	if (memfd < 0 || fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) ||
-	    ftruncate(memfd, mem->size))
-		err = -errno;
-	if (!err) {
-		mem->fd = udmabuf_create(memfd, 0, mem->size);
-		err = mem->fd < 0 ? mem->fd : 0;
-	}
-	if (memfd >= 0)
-		close(memfd);
-	return err ? err : map_plain(mem, RW, MAP_SHARED);
+	mem->fd = fd;
+	return fd < 0 ? fd : map_plain(mem, RW, MAP_SHARED);
 }
 
 static int map_udmabuf(struct memory *mem)
 {
-	return map_udmabuf_of(mem, 0);
+	return map_dmabuf(mem, udmabuf_alloc(mem->size, 0));
 }
 
 static int map_udmabuf_huge(struct memory *mem)
 {
 	memory_reserve_huge_pages(mem->size / MIB2);
-	return map_udmabuf_of(mem, MFD_HUGETLB);
+	return map_dmabuf(mem, udmabuf_alloc(mem->size, MFD_HUGETLB));
 }
 
 static int map_heap(struct memory *mem)
 {
-	struct dma_heap_allocation_data data = {
-		.len = mem->size, .fd_flags = O_RDWR | O_CLOEXEC,
-	};
-	int heap = open("/dev/dma_heap/system", O_RDONLY | O_CLOEXEC), err = 0;
-
-	if (heap < 0)
-		return -errno;
-	if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data))
-		err = -errno;
-	close(heap);
-	if (err)
-		return err;
-	mem->fd = data.fd;
-	return map_plain(mem, RW, MAP_SHARED);
+	return map_dmabuf(mem, heap_alloc(mem->size));
 }
 
 const struct memory_kind memory_kinds[] = {

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "exporter.h"
 #include "fixture.h"
 #include "ktap.h"
 #include "resources.h"

@@ -20,6 +20,8 @@ import termios
 import threading
 import time
 
+import bench
+import bench_report
 import ktap
 import packages
 import paths
@@ -697,8 +699,46 @@ def against(check, cwd):
           b"Traceback" not in done.stderr, why)
 
 
-GROUPS = (traffic, two_vms, two_vms_end, against, kvm, context, statuses, files, ended, streams, order, closed, flood, broken_pipe,
-          failures, panic, interrupts, terminal, stubborn, half_terminal,
+# The programs that ./lab bench runs, with the least to do
+BENCHES = """
+echo 64 >/proc/sys/vm/nr_hugepages
+cd "$0" && ./reg -r 1 scattered:65536 && ./many 1 && ./copy 64 &&
+./odp -r 1 pages:scattered:4 pages:huge:512 reg:scattered:65536 reg:sparse:1073741824 write:5000 &&
+./dmabuf -r 1 reg:udmabuf:2097152 reg:hugetlb:2097152 reg:heap:2097152 write:udmabuf:5000 \
+	write:heap:5000 sgt:65536
+"""
+
+
+def benches(check, cwd):
+    """./lab bench: its kinds, and that their programs measure something."""
+    for kind in bench.KINDS:
+        if "-" not in kind:     # else another's with an option
+            done = lab("bench", kind, "--help", cwd=cwd)
+            check(f"{kind} --help", done.status == 0 and b"--quick" in done.stdout, done)
+    done = lab("bench", "nonsense", cwd=cwd)
+    check("2 for a kind that there is not", done.status == 2 and b"odp" in done.stderr, done)
+    folder = bench_report.programs()
+    done = lab("exec", "--icount", "--", "sh", "-c", BENCHES, str(folder), cwd=cwd)
+    check("the programs run", done.status == 0 and done.stdout.count(b"\n") == 14, done)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.endswith(b"}")]
+    stock = os.environ.get("LAB_KERNEL") == "stock"
+    for case in found:
+        what = case.get("what")
+        if what and not (stock and "error" in case):
+            figures = [value for values in case.values() if isinstance(values, list)
+                       for value in values]
+            check(f"{what}: figures", "error" not in case and figures and all(figures), case)
+        if "good" in case and not stock:
+            check(f"{what}: the bytes arrive", case["good"], case)
+    wrong = ("odp pages:scattered:0", "odp pages:sparse:4", "odp reg:nothing:4096", "odp write",
+             "dmabuf reg:nothing:2097152", "dmabuf reg:heap:4096")
+    done = lab("exec", "--", "sh", "-c", 'cd "$0"; for args; do ./$args >/dev/null; echo $?; done',
+               str(folder), *wrong, cwd=cwd)
+    check("2 for a case that there is not", done.stdout.split() == [b"2"] * len(wrong), done.stdout)
+
+
+GROUPS = (traffic, two_vms, two_vms_end, against, benches, kvm, context, statuses, files, ended,
+          streams, order, closed, flood, broken_pipe, failures, panic, interrupts, terminal, stubborn, half_terminal,
           shell, machine, edu, icount, bare)
 
 

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "exporter.h"
+
+int udmabuf_create(int memfd, u64 offset, u64 size)
+{
+	struct udmabuf_create create = {
+		.memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC,
+		.offset = offset, .size = size,
+	};
+	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd, err;
+
+	if (dev < 0)
+		return -errno;
+	fd = ioctl(dev, UDMABUF_CREATE, &create);
+	err = -errno;
+	close(dev);
+	return fd < 0 ? err : fd;
+}
+
+/* The memfd itself is not needed any more: the dma-buf keeps its pages. */
+int udmabuf_alloc(size_t size, unsigned int flags)
+{
+	int memfd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+	int fd;
+
+	if (memfd < 0)
+		return -errno;
+	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) || ftruncate(memfd, size))
+		fd = -errno;
+	else
+		fd = udmabuf_create(memfd, 0, size);
+	close(memfd);
+	return fd;
+}
+
+int heap_alloc(size_t size)
+{
+	struct dma_heap_allocation_data data = {
+		.len = size, .fd_flags = O_RDWR | O_CLOEXEC,
+	};
+	int heap = open("/dev/dma_heap/system", O_RDONLY | O_CLOEXEC), err = 0;
+
+	if (heap < 0)
+		return -errno;
+	if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data))
+		err = -errno;
+	close(heap);
+	return err ? err : (int)data.fd;
+}
