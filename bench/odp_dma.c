@@ -107,8 +107,8 @@ static void print(const char *what, const struct memory *mem, int repeat,
 	print_list("again", r->again, repeat);
 	print_list("invalidate", r->invalidate, repeat);
 	print_list("protect", r->protect, repeat);
-	print_events("fault_events", r->fault_events);
-	print_events("invalidate_events", r->invalidate_events);
+	trace_print("fault_events", r->fault_events);
+	trace_print("invalidate_events", r->invalidate_events);
 	printf("}\n");
 	fflush(stdout);
 }

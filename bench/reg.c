@@ -82,17 +82,6 @@ static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
 	r->kernel_bytes = regions_memory(pd, mem, reg, MANY, &r->regions);
 }
 
-static void print_events(const char *name, const u64 *count)
-{
-	int i;
-
-	printf(", \"%s\": {", name);
-	for (i = 0; i < NR_TRACE; i++)
-		printf("%s\"%s\": %llu", i ? ", " : "", trace_names[i],
-		       count[i]);
-	printf("}");
-}
-
 static void print(const char *what, const struct memory *mem, int repeat,
 		  const struct result *r)
 {
@@ -106,8 +95,8 @@ static void print(const char *what, const struct memory *mem, int repeat,
 	print_list("dereg", r->dereg, repeat);
 	print_list("pin", r->pin, repeat);
 	print_list("unpin", r->unpin, repeat);
-	print_events("reg_events", r->reg_events);
-	print_events("dereg_events", r->dereg_events);
+	trace_print("reg_events", r->reg_events);
+	trace_print("dereg_events", r->dereg_events);
 	printf(", \"kernel_bytes\": %llu, \"regions\": %d}\n",
 	       r->kernel_bytes, r->regions);
 	fflush(stdout);

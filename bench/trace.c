@@ -96,3 +96,14 @@ void trace_stop(void)
 	for (i = 0; i < NR_TRACE; i++)
 		close(counters[i].fd);
 }
+
+void trace_print(const char *name, const u64 *count)
+{
+	int i;
+
+	printf(", \"%s\": {", name);
+	for (i = 0; i < NR_TRACE; i++)
+		printf("%s\"%s\": %llu", i ? ", " : "", trace_names[i],
+		       count[i]);
+	printf("}");
+}

@@ -24,5 +24,7 @@ void trace_start(void);
 /* How often each came by since the last call, or the start. */
 void trace_take(u64 count[NR_TRACE]);
 void trace_stop(void);
+/* A member of a JSON object that is an object of counts. */
+void trace_print(const char *name, const u64 *count);
 
 #endif

@@ -31,6 +31,8 @@ KINDS = {
     "scale": Kind("bench_scale", (), "the same from 4 KiB to 4 GiB, and 1 to 100,000 regions"),
     "odp": Kind("bench_odp", (), "paging on demand: pages that come and go, kernel memory, writes "
                 "against pinned memory"),
+    "odp-edu": Kind("bench_odp_dma", (), "links, IOTLB operations and instructions of paging on "
+                    "edu_0, behind an IOMMU"),
     "dmabuf": Kind("bench_dmabuf", (), "regions of dma-bufs, beside pinned ones: kernel memory, "
                    "instructions, revoking"),
     "perftest": Kind("bench_perftest", (), "bandwidth and instructions per message of perftest's "

@@ -40,12 +40,6 @@ REPEAT, QUICK_REPEAT = 5, 3
 
 SPARSE_GOAL = 64 * KIB      # at registration of 1 TiB
 WRITE_GOAL = 0.98           # of what a pinned region reaches
-# Rows of the goal table that cannot be measured on rxe, which asks no IOMMU for anything
-NEED_IOMMU = {"IOTLB flushes to invalidate 512 pages": "<= 1",
-              "IOTLB syncs to fault in 512 scattered pages": "<= 1",
-              "unlink 512 pages": "<= 0.05 of stock",
-              "link 512 scattered pages that the CPU has mapped": "<= 0.3 of stock",
-              "links of a 2 MiB page that is faulted in": "<= 1"}
 
 PAGE_TABLE = "Pages that come and go, instructions"
 REG_TABLE = "One region, instructions and bytes"
@@ -184,9 +178,7 @@ def goal_rows(raw, quick):
                             notes(raw, case))
                         ._replace(value=reached, goal=f">= {WRITE_GOAL} of pinned",
                                   met=reached >= WRITE_GOAL and raw["phyr"][case]["good"]))
-    return rows + [report.Row(what, None, None, None, None, None, goal, None, table="",
-                              note="not measured: needs ODP behind an IOMMU")
-                   for what, goal in NEED_IOMMU.items()]
+    return rows
 
 
 def plots(raw, quick):

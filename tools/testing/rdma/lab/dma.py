@@ -46,10 +46,12 @@ SWITCH = ("pcie-root-port,id=root,chassis=1,slot=0",
 STOCK = """\
 #define RDMA_DRIVER_EDU (RDMA_DRIVER_IONIC + 1)
 #define CONFIG_INFINIBAND_EDU_TEST 1
+#define CONFIG_INFINIBAND_EDU_ODP 1
 """
 
 MODULE = "edu_ib"
 DRIVER = paths.TOP / "drivers/infiniband/hw/edu"
+STOCK_ODP = paths.TOP / "bench/stock/edu_odp.c"     # in place of the driver's
 BITS = 64
 
 
@@ -82,6 +84,7 @@ def stock_module(stock):
     module = folder / f"{MODULE}.ko"
     files = {Path(name).name: (paths.TOP / name).read_text() for name in names}
     files["stock.h"] = STOCK
+    files[STOCK_ODP.name] = STOCK_ODP.read_text()
     with kernels.lock("linux/stock-edu"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -90,6 +93,7 @@ def stock_module(stock):
         with ui.step("Building the edu driver for the stock kernel"):
             ui.logged(kernels.make(stock.src, stock.obj, "stock", f"M={folder}",
                                    "CONFIG_INFINIBAND_EDU=m", "CONFIG_INFINIBAND_EDU_TEST=y",
+                                   "CONFIG_INFINIBAND_EDU_ODP=y",
                                    f"KCFLAGS=-I{paths.TOP}/include/uapi "
                                    f"-include {folder}/stock.h", "modules"),
                       paths.log("stock-edu.log"), "building the edu driver for the stock kernel",
