@@ -22,29 +22,65 @@
 
 struct p2pdma_provider;
 struct page;
-struct phyr_leaf;
+
+/**
+ * struct phyr_leaf - a run of ranges of one provider
+ * @next: the leaf that follows in the list
+ * @root: of the last leaf, which none follows: the tree of all others, if any
+ * @provider: whose MMIO the ranges are, NULL for RAM
+ * @word: the range, packed, as long as there is room for one only
+ * @words: the ranges, packed, where there is room for more
+ * @nr_pages: pages in all ranges together
+ * @nr: ranges in use
+ * @order: how many ranges there is room for, as a power of two
+ * @height: of the last leaf: levels of nodes in the tree
+ * @mmio: whether this leaf, or one before it, has a provider
+ *
+ * See lib/phyr.c, nobody else looks into it.
+ */
+struct phyr_leaf {
+	union {
+		const struct phyr_leaf	*next;
+		void			*root;
+	};
+	struct p2pdma_provider	*provider;
+	union {
+		u64		word;
+		u64		*words;
+	};
+	u32			nr_pages;
+	u16			nr;
+	u8			order;
+	u8			height : 4;
+	u8			mmio : 1;
+};
 
 /**
  * struct phyr_list - an ordered list of physical ranges
  * @nr_pages: pages in all ranges together
- * @nr_ranges: ranges, after neighbours were merged
- * @memory: bytes of memory that the list has allocated
- * @mmio: whether any range has a provider
+ *
+ * All zero is an empty list. One range is kept in here, without any allocation;
+ * a list of more must stay where it is.
  *
  * The owner serialises appending against everything else. Readers need no lock
  * among themselves and never sleep.
  */
 struct phyr_list {
 	u64			nr_pages;
-	u64			nr_ranges;
-	size_t			memory;
-	bool			mmio;
 	/* private: */
-	void			*root;	/* of the tree, NULL while empty */
-	struct phyr_leaf	*tail;	/* takes the next range */
-	u64			next_pfn; /* would continue the last range */
-	unsigned int		height;	/* levels of nodes above the leaves */
+	struct phyr_leaf	tail;	/* the last leaf, takes the next range */
 };
+
+/**
+ * phyr_has_mmio - whether any range of a list has a provider
+ * @list: list to look into
+ *
+ * Return: whether there is MMIO in it.
+ */
+static inline bool phyr_has_mmio(const struct phyr_list *list)
+{
+	return list->tail.mmio;
+}
 
 /**
  * struct phyr_cursor - a place in a list, and what is left of a byte window
@@ -85,6 +121,7 @@ int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 		     struct p2pdma_provider *provider, gfp_t gfp);
 int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 			   size_t nr, gfp_t gfp);
+size_t phyr_list_memory(const struct phyr_list *list);
 u64 phyr_settled(const struct phyr_list *list);
 struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,

@@ -86,9 +86,10 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 
 /**
  * ib_umem_pin - pin the memory of a umem, list its ranges, map them
- * @umem: address, length and DMA attributes set, nothing pinned yet
+ * @umem: address and length set, nothing pinned yet
  * @nr_pages: pages to pin, from the one that holds umem->address
  * @gup_flags: FOLL_* for pin_user_pages_fast()
+ * @dma_attrs: DMA_ATTR_* of the mapping
  *
  * Mapped is for a device that does DMA, batch by batch as the pages come.
  * Context: process context of the memory's owner, without mmap_lock.
@@ -97,7 +98,7 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
  * nothing pinned or mapped.
  */
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
-		unsigned int gup_flags)
+		unsigned int gup_flags, unsigned long dma_attrs)
 {
 	struct page **pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	int ret = 0;
@@ -107,7 +108,7 @@ int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 	if (ib_umem_has_dma(umem))
 		ret = phyr_dma_begin(&umem->dma, umem->ibdev->dma_device,
 				     nr_pages, 0, DMA_BIDIRECTIONAL,
-				     umem->dma_attrs);
+				     dma_attrs);
 	if (!ret)
 		ret = ib_umem_pin_pages(umem, umem->address & PAGE_MASK,
 					nr_pages, gup_flags, pages);
