@@ -40,7 +40,6 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#define PHYR_PFN_MASK	GENMASK_ULL(PHYR_PFN_BITS - 1, 0)
 /* Follows no range */
 #define PHYR_NO_PFN	U64_MAX
 /* A piece's length in bytes must fit the size_t of struct phys_vec. */
@@ -68,16 +67,6 @@ struct phyr_node {
 #define PHYR_ORDER_MIN	2
 #define PHYR_ORDER_MAX	(PAGE_SHIFT - 3)
 
-static u64 phyr_word_position(u64 word)
-{
-	return word >> PHYR_PFN_BITS;
-}
-
-static u64 phyr_word_pfn(u64 word)
-{
-	return word & PHYR_PFN_MASK;
-}
-
 static const u64 *phyr_leaf_words(const struct phyr_leaf *leaf)
 {
 	return leaf->order ? leaf->words : &leaf->word;
@@ -86,7 +75,7 @@ static const u64 *phyr_leaf_words(const struct phyr_leaf *leaf)
 /* Where the next range goes, if there is room. */
 static u64 *phyr_leaf_end(struct phyr_leaf *leaf)
 {
-	return (leaf->order ? leaf->words : &leaf->word) + leaf->nr;
+	return (u64 *)phyr_leaf_words(leaf) + leaf->nr;
 }
 
 static bool phyr_leaf_is_full(const struct phyr_leaf *leaf)
@@ -94,13 +83,13 @@ static bool phyr_leaf_is_full(const struct phyr_leaf *leaf)
 	return leaf->nr >> leaf->order;
 }
 
-static u64 phyr_leaf_range_pages(const struct phyr_leaf *leaf, const u64 *words,
-				 unsigned int i)
+/* The pages of the range at @word, one of those of @leaf, which stop at @end. */
+static __always_inline u64 phyr_range_pages(const struct phyr_leaf *leaf,
+					    const u64 *word, const u64 *end)
 {
-	u64 end = i + 1 < leaf->nr ? phyr_word_position(words[i + 1]) :
-				     leaf->nr_pages;
+	u64 next = word + 1 < end ? phyr_word_position(word[1]) : leaf->nr_pages;
 
-	return end - phyr_word_position(words[i]);
+	return next - phyr_word_position(*word);
 }
 
 /* The page frame that would continue the last range, which is before @end. */
@@ -504,9 +493,10 @@ phyr_search(const u64 *first, unsigned int shift, unsigned int nr, u64 start, u6
 	}
 }
 
-/* The range that holds @page: its leaf, its index in there, its first page. */
+/* The range that holds @page: its leaf, its word there, its first page. */
 static __always_inline const struct phyr_leaf *
-phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *first)
+phyr_find(const struct phyr_list *list, u64 page, const u64 **word,
+	  const u64 **end, u64 *first)
 {
 	const struct phyr_leaf *leaf = &list->tail;
 	const u64 *words;
@@ -527,8 +517,9 @@ phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *firs
 		leaf = place;
 	}
 	words = phyr_leaf_words(leaf);
-	*index = phyr_search(words, PHYR_PFN_BITS, leaf->nr, 0, page - *first);
-	*first += phyr_word_position(words[*index]);
+	*word = words + phyr_search(words, PHYR_PFN_BITS, leaf->nr, 0, page - *first);
+	*end = words + leaf->nr;
+	*first += phyr_word_position(**word);
 	return leaf;
 }
 
@@ -561,11 +552,9 @@ EXPORT_SYMBOL_GPL(phyr_list_memory);
 u64 phyr_settled(const struct phyr_list *list)
 {
 	const struct phyr_leaf *tail = &list->tail;
+	const u64 *end = phyr_leaf_words(tail) + tail->nr;
 
-	if (!tail->nr)
-		return 0;
-	return list->nr_pages -
-	       phyr_leaf_range_pages(tail, phyr_leaf_words(tail), tail->nr - 1);
+	return tail->nr ? list->nr_pages - phyr_range_pages(tail, end - 1, end) : 0;
 }
 EXPORT_SYMBOL_GPL(phyr_settled);
 
@@ -585,18 +574,16 @@ struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
 {
 	u64 page = offset >> PAGE_SHIFT, first, skip;
 	const struct phyr_leaf *leaf;
-	const u64 *words;
-	unsigned int i;
+	const u64 *word, *end;
 
 	if (page >= list->nr_pages)
 		return (struct phys_vec) {};
 
-	leaf = phyr_find(list, page, &i, &first);
-	words = phyr_leaf_words(leaf);
+	leaf = phyr_find(list, page, &word, &end, &first);
 	skip = offset - (first << PAGE_SHIFT);
 	return (struct phys_vec) {
-		.paddr = PFN_PHYS(phyr_word_pfn(words[i])) + skip,
-		.len = (phyr_leaf_range_pages(leaf, words, i) << PAGE_SHIFT) - skip,
+		.paddr = PFN_PHYS(phyr_word_pfn(*word)) + skip,
+		.len = (phyr_range_pages(leaf, word, end) << PAGE_SHIFT) - skip,
 	};
 }
 EXPORT_SYMBOL_GPL(phyr_at);
@@ -619,46 +606,47 @@ void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 
 	if (offset >= total) {
 		cur->left = 0;
+		cur->word = NULL;
+		cur->end = NULL;
 		return;
 	}
 	cur->left = min(length, total - offset);
-	cur->leaf = phyr_find(list, offset >> PAGE_SHIFT, &cur->index, &first);
+	cur->leaf = phyr_find(list, offset >> PAGE_SHIFT, &cur->word, &cur->end, &first);
+	cur->provider = cur->leaf->provider;
 	cur->skip = offset - (first << PAGE_SHIFT);
 }
 EXPORT_SYMBOL_GPL(phyr_seek);
 
 /**
- * phyr_next - move a cursor to the next piece of its window
+ * phyr_next_slow - phyr_next() of what is not the middle of a leaf
  * @cur: cursor that phyr_seek() has set
  *
  * Context: any; the list must not have changed.
  *
- * Return: whether there is one.
+ * Return: whether there is a piece.
  */
-bool phyr_next(struct phyr_cursor *cur)
+bool phyr_next_slow(struct phyr_cursor *cur)
 {
-	const struct phyr_leaf *leaf = cur->leaf;
-	const u64 *words;
 	u64 len;
 
 	if (!cur->left)
 		return false;
-	if (cur->index == leaf->nr) {
-		leaf = leaf->next;
-		cur->leaf = leaf;
-		cur->index = 0;
+	if (cur->word == cur->end) {
+		cur->leaf = cur->leaf->next;
+		cur->provider = cur->leaf->provider;
+		cur->word = phyr_leaf_words(cur->leaf);
+		cur->end = cur->word + cur->leaf->nr;
 	}
-	words = phyr_leaf_words(leaf);
-	len = (phyr_leaf_range_pages(leaf, words, cur->index) << PAGE_SHIFT) - cur->skip;
-	cur->provider = leaf->provider;
-	cur->vec.paddr = PFN_PHYS(phyr_word_pfn(words[cur->index])) + cur->skip;
-	cur->vec.len = min(len, cur->left);
-	cur->left -= cur->vec.len;
+	len = (phyr_range_pages(cur->leaf, cur->word, cur->end) << PAGE_SHIFT) - cur->skip;
+	len = min(len, cur->left);
+	cur->vec.paddr = PFN_PHYS(phyr_word_pfn(*cur->word)) + cur->skip;
+	cur->vec.len = len;
+	cur->left -= len;
 	cur->skip = 0;
-	cur->index++;
+	cur->word++;
 	return true;
 }
-EXPORT_SYMBOL_GPL(phyr_next);
+EXPORT_SYMBOL_GPL(phyr_next_slow);
 
 /**
  * phyr_next_pages - take pages from a cursor where each is a range of its own
@@ -677,16 +665,13 @@ unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
 			     unsigned int max)
 {
 	const struct phyr_leaf *leaf = cur->leaf;
-	unsigned int nr;
+	size_t nr;
 
-	if (!cur->left || cur->skip || cur->index == leaf->nr ||
-	    leaf->provider || leaf->nr != leaf->nr_pages)
+	if (!cur->left || cur->skip || leaf->provider || leaf->nr != leaf->nr_pages)
 		return 0;
-	nr = min3(max, leaf->nr - cur->index, cur->left >> PAGE_SHIFT);
-	for (const u64 *word = phyr_leaf_words(leaf) + cur->index, *end = word + nr;
-	     word < end; word++)
-		*pages++ = pfn_to_page(phyr_word_pfn(*word));
-	cur->index += nr;
+	nr = min3(max, (size_t)(cur->end - cur->word), cur->left >> PAGE_SHIFT);
+	for (const u64 *end = cur->word + nr; cur->word < end; cur->word++)
+		*pages++ = pfn_to_page(phyr_word_pfn(*cur->word));
 	cur->left -= (u64)nr << PAGE_SHIFT;
 	return nr;
 }

@@ -13,7 +13,12 @@
 #ifndef _LINUX_PHYR_H
 #define _LINUX_PHYR_H
 
+#include <linux/bits.h>
+#include <linux/compiler.h>
+#include <linux/minmax.h>
 #include <linux/types.h>
+
+#include <asm/page.h>
 
 /* Bits of a page frame number that a list has room for */
 #define PHYR_PFN_BITS	40
@@ -99,9 +104,10 @@ struct phyr_cursor {
 	struct p2pdma_provider	*provider;
 	/* private: */
 	const struct phyr_leaf	*leaf;
+	const u64		*word;	/* of the next range */
+	const u64		*end;	/* of the leaf's words */
 	u64			left;
-	u64			skip;
-	unsigned int		index;
+	u64			skip;	/* bytes of the next range before the window */
 };
 
 /**
@@ -126,8 +132,46 @@ u64 phyr_settled(const struct phyr_list *list);
 struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);
-bool phyr_next(struct phyr_cursor *cur);
+bool phyr_next_slow(struct phyr_cursor *cur);
 unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
 			     unsigned int max);
+
+/* Of a range in a leaf: its position in pages from the leaf's start, and where it is */
+static inline u64 phyr_word_position(u64 word)
+{
+	return word >> PHYR_PFN_BITS;
+}
+
+static inline u64 phyr_word_pfn(u64 word)
+{
+	return word & GENMASK_ULL(PHYR_PFN_BITS - 1, 0);
+}
+
+/**
+ * phyr_next - move a cursor to the next piece of its window
+ * @cur: cursor that phyr_seek() has set
+ *
+ * Inline, for loops that do little else, but with another range behind this
+ * one in its leaf only.
+ * Context: any; the list must not have changed.
+ *
+ * Return: whether there is one.
+ */
+static __always_inline bool phyr_next(struct phyr_cursor *cur)
+{
+	const u64 *word = cur->word;
+	u64 len;
+
+	if (unlikely(cur->end - word < 2 || cur->skip))
+		return phyr_next_slow(cur);
+
+	len = (phyr_word_position(word[1]) - phyr_word_position(word[0])) << PAGE_SHIFT;
+	len = min(len, cur->left);
+	cur->vec.paddr = (phys_addr_t)phyr_word_pfn(word[0]) << PAGE_SHIFT;
+	cur->vec.len = len;
+	cur->left -= len;
+	cur->word = word + 1;
+	return len;
+}
 
 #endif /* _LINUX_PHYR_H */
