@@ -3,8 +3,9 @@
  * Lists of physical ranges, see include/linux/phyr.h.
  *
  * A list is an append-only B+tree over page positions. Its nodes are one page
- * each, so a list of any length needs no larger allocation; the first leaf, and
- * any that the one before it did not fill, starts small and doubles up to that.
+ * each, so a list of any length needs no larger allocation. Its last leaf is not
+ * in the tree but in the list itself, and moves to the tree where another one
+ * has to follow: most lists have no other leaf, and no tree.
  *
  * A leaf holds its ranges in order, 8 bytes each: the page frame in the low 40
  * bits and, above it, the range's position in pages from the start of the leaf.
@@ -12,14 +13,16 @@
  * positions rather than lengths lets a seek search the ranges as they are.
  * What else a leaf has is stored apart, so that a power of two of ranges takes
  * a power of two of bytes: that is what a buffer of huge pages comes to, and a
- * header in front would double its allocation.
+ * header in front would double its allocation. The first leaf, and any that the
+ * one before it did not fill, starts with room for one range in place of the
+ * pointer to the ranges, and then doubles up to a page.
  *
  * A leaf covers at most PHYR_LEAF_PAGES pages, as many as a position can count.
  * All ranges of a leaf have the same provider. A range is therefore cut where
  * its leaf is full in that sense: with 4 KiB pages, after 64 GiB.
  *
  *   inner node   | first page | first page | ... | -> child | -> child | ...
- *   leaf         provider, pages, -> ranges, -> next leaf
+ *   leaf         -> next leaf, provider, -> ranges or one range, pages
  *   ranges       | position:24 frame:40 | position:24 frame:40 | ...
  *
  * Locking: none here. Appending and destroying need the list for themselves,
@@ -37,29 +40,10 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#define PHYR_PFN_MASK	GENMASK_ULL(PHYR_PFN_BITS - 1, 0)
 /* Follows no range */
 #define PHYR_NO_PFN	U64_MAX
 /* A piece's length in bytes must fit the size_t of struct phys_vec. */
 #define PHYR_LEAF_PAGES	min(BIT_ULL(64 - PHYR_PFN_BITS), SIZE_MAX >> PAGE_SHIFT)
-
-/**
- * struct phyr_leaf - a run of ranges of one provider
- * @next: the leaf that follows in the list
- * @provider: whose MMIO the ranges are, NULL for RAM
- * @word: the ranges, packed
- * @nr_pages: pages in all ranges together
- * @nr: ranges in use
- * @max: ranges there is room for
- */
-struct phyr_leaf {
-	struct phyr_leaf	*next;
-	struct p2pdma_provider	*provider;
-	u64			*word;
-	u32			nr_pages;
-	u16			nr;
-	u16			max;
-};
 
 /* A node takes its page at once: few lists have one, and most of those are long. */
 #define PHYR_NODE_MAX	((PAGE_SIZE - sizeof(u64)) / (sizeof(u64) + sizeof(void *)))
@@ -79,72 +63,67 @@ struct phyr_node {
 /* Enough for 2^64 pages: every level multiplies by more than 2^7. */
 #define PHYR_MAX_HEIGHT	10
 
-/* Room for ranges in a leaf, the least and the most. */
-#define PHYR_LEAF_MIN	8U
-#define PHYR_LEAF_MAX	(PAGE_SIZE / sizeof(u64))
+/* Room for ranges in a leaf that has more than one, the least and the most. */
+#define PHYR_ORDER_MIN	2
+#define PHYR_ORDER_MAX	(PAGE_SHIFT - 3)
 
-static u64 phyr_word_position(u64 word)
+static const u64 *phyr_leaf_words(const struct phyr_leaf *leaf)
 {
-	return word >> PHYR_PFN_BITS;
+	return leaf->order ? leaf->words : &leaf->word;
 }
 
-static u64 phyr_word_pfn(u64 word)
+/* Where the next range goes, if there is room. */
+static u64 *phyr_leaf_end(struct phyr_leaf *leaf)
 {
-	return word & PHYR_PFN_MASK;
+	return (u64 *)phyr_leaf_words(leaf) + leaf->nr;
 }
 
-static u64 phyr_leaf_range_pages(const struct phyr_leaf *leaf, unsigned int i)
+static bool phyr_leaf_is_full(const struct phyr_leaf *leaf)
 {
-	u64 end = i + 1 < leaf->nr ? phyr_word_position(leaf->word[i + 1]) :
-				     leaf->nr_pages;
-
-	return end - phyr_word_position(leaf->word[i]);
+	return leaf->nr >> leaf->order;
 }
 
-static size_t phyr_leaf_size(const struct phyr_leaf *leaf)
+/* The pages of the range at @word, one of those of @leaf, which stop at @end. */
+static __always_inline u64 phyr_range_pages(const struct phyr_leaf *leaf,
+					    const u64 *word, const u64 *end)
 {
-	return sizeof(*leaf) + leaf->max * sizeof(leaf->word[0]);
+	u64 next = word + 1 < end ? phyr_word_position(word[1]) : leaf->nr_pages;
+
+	return next - phyr_word_position(*word);
 }
 
-static void phyr_leaf_free(struct phyr_leaf *leaf)
+/* The page frame that would continue the last range, which is before @end. */
+static u64 phyr_leaf_next_pfn(const struct phyr_leaf *leaf, const u64 *end)
 {
-	kfree(leaf->word);
-	kfree(leaf);
+	if (!leaf->nr)
+		return PHYR_NO_PFN;
+	return phyr_word_pfn(end[-1]) + leaf->nr_pages - phyr_word_position(end[-1]);
 }
 
-static struct phyr_leaf *phyr_leaf_alloc(unsigned int max,
-					 struct p2pdma_provider *provider,
-					 gfp_t gfp)
+/* Bytes that are allocated for the ranges. */
+static size_t phyr_leaf_memory(const struct phyr_leaf *leaf)
 {
-	struct phyr_leaf *leaf = kmalloc_obj(*leaf, gfp);
-
-	if (!leaf)
-		return NULL;
-	*leaf = (struct phyr_leaf) {
-		.provider = provider,
-		.word = kmalloc_objs(*leaf->word, max, gfp),
-		.max = max,
-	};
-	if (!leaf->word) {
-		kfree(leaf);
-		return NULL;
-	}
-	return leaf;
+	return leaf->order ? sizeof(u64) << leaf->order : 0;
 }
 
-/* Double the room in the last leaf. */
-static int phyr_leaf_enlarge(struct phyr_list *list, gfp_t gfp)
+static void phyr_leaf_free_words(struct phyr_leaf *leaf)
 {
-	struct phyr_leaf *leaf = list->tail;
-	u64 *word = kmalloc_objs(*word, 2 * leaf->max, gfp);
+	if (leaf->order)
+		kfree(leaf->words);
+}
 
-	if (!word)
+/* Double the room, at least. */
+static int phyr_leaf_enlarge(struct phyr_leaf *leaf, gfp_t gfp)
+{
+	unsigned int order = max(leaf->order + 1, PHYR_ORDER_MIN);
+	u64 *words = kmalloc_objs(*words, 1U << order, gfp);
+
+	if (!words)
 		return -ENOMEM;
-	memcpy(word, leaf->word, leaf->nr * sizeof(*word));
-	kfree(leaf->word);
-	leaf->word = word;
-	list->memory += leaf->max * sizeof(*word);
-	leaf->max *= 2;
+	memcpy(words, phyr_leaf_words(leaf), leaf->nr * sizeof(*words));
+	phyr_leaf_free_words(leaf);
+	leaf->words = words;
+	leaf->order = order;
 	return 0;
 }
 
@@ -152,13 +131,25 @@ static void phyr_free_tree(void *root, unsigned int height)
 {
 	struct phyr_node *node = root;
 
-	if (!height) {
-		phyr_leaf_free(root);
-		return;
+	if (height) {
+		for (unsigned int i = 0; i < node->nr; i++)
+			phyr_free_tree(node->child[i], height - 1);
+	} else {
+		phyr_leaf_free_words(root);
 	}
+	kfree(root);
+}
+
+static size_t phyr_tree_memory(const void *root, unsigned int height)
+{
+	const struct phyr_node *node = root;
+	size_t sum = sizeof(*node);
+
+	if (!height)
+		return sizeof(struct phyr_leaf) + phyr_leaf_memory(root);
 	for (unsigned int i = 0; i < node->nr; i++)
-		phyr_free_tree(node->child[i], height - 1);
-	kfree(node);
+		sum += phyr_tree_memory(node->child[i], height - 1);
+	return sum;
 }
 
 static void phyr_node_add(struct phyr_node *node, u64 first, void *child)
@@ -167,88 +158,120 @@ static void phyr_node_add(struct phyr_node *node, u64 first, void *child)
 	node->child[node->nr++] = child;
 }
 
+/* A new node above @child. */
+static struct phyr_node *phyr_node_above(u64 first, void *child, gfp_t gfp)
+{
+	struct phyr_node *node = kmalloc_obj(*node, gfp);
+
+	if (node) {
+		node->nr = 0;
+		phyr_node_add(node, first, child);
+	}
+	return node;
+}
+
 /*
  * Wrap @leaf into a chain of @height new nodes, one above the other. Frees the
  * leaf where that fails.
  */
-static void *phyr_chain(struct phyr_list *list, struct phyr_leaf *leaf,
-			unsigned int height, gfp_t gfp)
+static void *phyr_chain(struct phyr_leaf *leaf, u64 first, unsigned int height,
+			gfp_t gfp)
 {
 	void *top = leaf;
 
 	for (unsigned int i = 0; i < height; i++) {
-		struct phyr_node *node = kmalloc_obj(*node, gfp);
+		struct phyr_node *node = phyr_node_above(first, top, gfp);
 
 		if (!node) {
 			phyr_free_tree(top, i);
 			return NULL;
 		}
-		node->nr = 0;
-		phyr_node_add(node, list->nr_pages, top);
 		top = node;
 	}
 	return top;
 }
 
-/* Link @leaf behind the last one. Frees it and changes nothing on failure. */
-static int phyr_link_leaf(struct phyr_list *list, struct phyr_leaf *leaf,
-			  gfp_t gfp)
+/*
+ * Add a leaf to the tree for what the list's last leaf has. Gives it empty, and
+ * changes nothing on failure.
+ */
+static struct phyr_leaf *phyr_tree_add(struct phyr_list *list, gfp_t gfp)
 {
-	struct phyr_node *edge[PHYR_MAX_HEIGHT], *node = list->root, *root = NULL;
-	unsigned int height = list->height, level;
-	void *chain;
+	struct phyr_leaf *tail = &list->tail, *leaf = kmalloc_obj(*leaf, gfp), *last;
+	unsigned int height = tail->height, level;
+	u64 first = list->nr_pages - tail->nr_pages;
+	struct phyr_node *edge[PHYR_MAX_HEIGHT];
+	void *place = tail->root, *chain;
 
-	/* The right edge of the tree, edge[0] lowest */
-	for (level = height; level--; node = node->child[node->nr - 1])
-		edge[level] = node;
+	if (!leaf)
+		return NULL;
+	*leaf = (struct phyr_leaf) {};
+	if (!place) {
+		tail->root = leaf;
+		return leaf;
+	}
+
+	/* The right edge of the tree, edge[0] lowest, and the leaf below that */
+	for (level = height; level--; place = edge[level]->child[edge[level]->nr - 1])
+		edge[level] = place;
+	last = place;
 	for (level = 0; level < height; level++)
 		if (edge[level]->nr < PHYR_NODE_MAX)
 			break;
 
-	chain = phyr_chain(list, leaf, level, gfp);
+	chain = phyr_chain(leaf, first, level, gfp);
 	if (!chain)
-		return -ENOMEM;
+		return NULL;
 
 	if (level == height) {
-		root = kmalloc_obj(*root, gfp);
+		struct phyr_node *root = phyr_node_above(0, tail->root, gfp);
+
 		if (!root) {
 			phyr_free_tree(chain, level);
-			return -ENOMEM;
+			return NULL;
 		}
-		root->nr = 0;
-		phyr_node_add(root, 0, list->root);
-		list->root = root;
-		list->height++;
-		list->memory += sizeof(*root);
+		tail->root = root;
+		tail->height++;
 		edge[level] = root;
 	}
-	phyr_node_add(edge[level], list->nr_pages, chain);
-	list->memory += level * sizeof(*node);
-	list->tail->next = leaf;
-	return 0;
+	phyr_node_add(edge[level], first, chain);
+	last->next = leaf;
+	return leaf;
 }
 
-/* Begin a leaf of @max ranges of @provider. */
-static int phyr_add_leaf(struct phyr_list *list, unsigned int max,
-			 struct p2pdma_provider *provider, gfp_t gfp)
+/* Move what the last leaf has to the tree. */
+static int phyr_move_tail(struct phyr_list *list, gfp_t gfp)
 {
-	struct phyr_leaf *leaf = phyr_leaf_alloc(max, provider, gfp);
+	struct phyr_leaf *leaf = phyr_tree_add(list, gfp);
 
 	if (!leaf)
 		return -ENOMEM;
-	if (!list->tail) {
-		list->root = leaf;
-	} else {
-		int ret = phyr_link_leaf(list, leaf, gfp);
+	*leaf = list->tail;
+	leaf->next = &list->tail;
+	return 0;
+}
 
-		if (ret)
-			return ret;
+/* Begin a leaf of @provider with room for 2^@order ranges. */
+static int phyr_next_leaf(struct phyr_list *list, unsigned int order,
+			  struct p2pdma_provider *provider, gfp_t gfp)
+{
+	struct phyr_leaf *tail = &list->tail, leaf = { .order = order };
+
+	if (order) {
+		leaf.words = kmalloc_objs(*leaf.words, 1U << order, gfp);
+		if (!leaf.words)
+			return -ENOMEM;
 	}
-	list->tail = leaf;
-	list->next_pfn = PHYR_NO_PFN;
-	list->memory += phyr_leaf_size(leaf);
-	if (provider)
-		list->mmio = true;
+	/* A list's first leaf is there from the start, whatever its provider is. */
+	if (tail->nr && phyr_move_tail(list, gfp)) {
+		phyr_leaf_free_words(&leaf);
+		return -ENOMEM;
+	}
+	leaf.root = tail->root;
+	leaf.height = tail->height;
+	leaf.provider = provider;
+	leaf.mmio = tail->mmio || provider;
+	*tail = leaf;
 	return 0;
 }
 
@@ -256,47 +279,43 @@ static int phyr_add_leaf(struct phyr_list *list, unsigned int max,
 static u64 phyr_tail_room(const struct phyr_list *list,
 			  const struct p2pdma_provider *provider)
 {
-	const struct phyr_leaf *tail = list->tail;
-
-	if (!tail || tail->provider != provider)
+	if (list->tail.provider != provider)
 		return 0;
-	return PHYR_LEAF_PAGES - tail->nr_pages;
+	return PHYR_LEAF_PAGES - list->tail.nr_pages;
 }
 
 /* Make room for one more range of @provider behind the last one. */
 static int phyr_grow(struct phyr_list *list, struct p2pdma_provider *provider,
 		     gfp_t gfp)
 {
-	struct phyr_leaf *tail = list->tail;
-	bool full = tail && tail->nr == PHYR_LEAF_MAX;
+	bool most = list->tail.order == PHYR_ORDER_MAX &&
+		    phyr_leaf_is_full(&list->tail);
 
-	if (!full && phyr_tail_room(list, provider))
-		return phyr_leaf_enlarge(list, gfp);
+	if (!most && phyr_tail_room(list, provider))
+		return phyr_leaf_enlarge(&list->tail, gfp);
 	/* A leaf more, and what it can count still makes less than 2^64 bytes. */
 	if (list->nr_pages > (U64_MAX >> PAGE_SHIFT) - PHYR_LEAF_PAGES)
 		return -EOVERFLOW;
-	return phyr_add_leaf(list, full ? PHYR_LEAF_MAX : PHYR_LEAF_MIN, provider, gfp);
+	return phyr_next_leaf(list, most ? PHYR_ORDER_MAX : 0, provider, gfp);
 }
 
 /* Add pages to the last leaf, if all of them fit. */
 static __always_inline bool phyr_tail_add(struct phyr_list *list, u64 pfn, u64 nr,
 					  struct p2pdma_provider *provider)
 {
-	struct phyr_leaf *leaf = list->tail;
+	struct phyr_leaf *leaf = &list->tail;
+	u64 *end = phyr_leaf_end(leaf);
 
-	if (!leaf || leaf->provider != provider ||
-	    leaf->nr_pages + nr > PHYR_LEAF_PAGES)
+	if (nr > phyr_tail_room(list, provider))
 		return false;
-	if (pfn != list->next_pfn) {
-		if (leaf->nr == leaf->max)
+	if (pfn != phyr_leaf_next_pfn(leaf, end)) {
+		if (phyr_leaf_is_full(leaf))
 			return false;
-		leaf->word[leaf->nr++] =
-			(u64)leaf->nr_pages << PHYR_PFN_BITS | pfn;
-		list->nr_ranges++;
+		*end = (u64)leaf->nr_pages << PHYR_PFN_BITS | pfn;
+		leaf->nr++;
 	}
 	leaf->nr_pages += nr;
 	list->nr_pages += nr;
-	list->next_pfn = pfn + nr;
 	return true;
 }
 
@@ -345,8 +364,9 @@ EXPORT_SYMBOL_GPL(phyr_list_init);
  */
 void phyr_list_destroy(struct phyr_list *list)
 {
-	if (list->root)
-		phyr_free_tree(list->root, list->height);
+	if (list->tail.root)
+		phyr_free_tree(list->tail.root, list->tail.height);
+	phyr_leaf_free_words(&list->tail);
 	phyr_list_init(list);
 }
 EXPORT_SYMBOL_GPL(phyr_list_destroy);
@@ -390,9 +410,10 @@ EXPORT_SYMBOL_GPL(phyr_list_append);
 static size_t phyr_tail_add_pages(struct phyr_list *list, struct page **pages,
 				  size_t nr)
 {
-	struct phyr_leaf *leaf = list->tail;
-	u64 *word = leaf->word + leaf->nr, *end = leaf->word + leaf->max;
-	u64 position = leaf->nr_pages, next = list->next_pfn;
+	struct phyr_leaf *leaf = &list->tail;
+	u64 *start = phyr_leaf_end(leaf), *word = start;
+	u64 *end = start - leaf->nr + (1U << leaf->order);
+	u64 position = leaf->nr_pages, next = phyr_leaf_next_pfn(leaf, start);
 	size_t done;
 
 	for (done = 0; done < nr; done++) {
@@ -405,10 +426,8 @@ static size_t phyr_tail_add_pages(struct phyr_list *list, struct page **pages,
 		}
 		next = pfn + 1;
 	}
-	list->nr_ranges += word - leaf->word - leaf->nr;
 	list->nr_pages += done;
-	list->next_pfn = next;
-	leaf->nr = word - leaf->word;
+	leaf->nr += word - start;
 	leaf->nr_pages = position + done;
 	return done;
 }
@@ -474,26 +493,53 @@ phyr_search(const u64 *first, unsigned int shift, unsigned int nr, u64 start, u6
 	}
 }
 
-/* The range that holds @page: its leaf, its index in there, its first page. */
+/* The range that holds @page: its leaf, its word there, its first page. */
 static __always_inline const struct phyr_leaf *
-phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *first)
+phyr_find(const struct phyr_list *list, u64 page, const u64 **word,
+	  const u64 **end, u64 *first)
 {
-	const struct phyr_leaf *leaf;
-	void *place = list->root;
+	const struct phyr_leaf *leaf = &list->tail;
+	const u64 *words;
 
-	*first = 0;
-	for (unsigned int level = list->height; level; level--) {
-		const struct phyr_node *node = place;
-		unsigned int i = phyr_search(node->first, 0, node->nr, *first, page);
+	*first = list->nr_pages - leaf->nr_pages;
+	if (page < *first) {
+		void *place = leaf->root;
 
-		*first = node->first[i];
-		place = node->child[i];
+		*first = 0;
+		for (unsigned int level = leaf->height; level; level--) {
+			const struct phyr_node *node = place;
+			unsigned int i = phyr_search(node->first, 0, node->nr,
+						     *first, page);
+
+			*first = node->first[i];
+			place = node->child[i];
+		}
+		leaf = place;
 	}
-	leaf = place;
-	*index = phyr_search(leaf->word, PHYR_PFN_BITS, leaf->nr, 0, page - *first);
-	*first += phyr_word_position(leaf->word[*index]);
+	words = phyr_leaf_words(leaf);
+	*word = words + phyr_search(words, PHYR_PFN_BITS, leaf->nr, 0, page - *first);
+	*end = words + leaf->nr;
+	*first += phyr_word_position(**word);
 	return leaf;
 }
+
+/**
+ * phyr_list_memory - how much memory a list takes
+ * @list: list to look into
+ *
+ * Takes time linear in it.
+ * Context: any; the list must not change meanwhile.
+ *
+ * Return: bytes that the list has allocated.
+ */
+size_t phyr_list_memory(const struct phyr_list *list)
+{
+	const struct phyr_leaf *tail = &list->tail;
+
+	return phyr_leaf_memory(tail) +
+	       (tail->root ? phyr_tree_memory(tail->root, tail->height) : 0);
+}
+EXPORT_SYMBOL_GPL(phyr_list_memory);
 
 /**
  * phyr_settled - how much of a list appending will not change
@@ -505,9 +551,10 @@ phyr_find(const struct phyr_list *list, u64 page, unsigned int *index, u64 *firs
  */
 u64 phyr_settled(const struct phyr_list *list)
 {
-	const struct phyr_leaf *leaf = list->tail;
+	const struct phyr_leaf *tail = &list->tail;
+	const u64 *end = phyr_leaf_words(tail) + tail->nr;
 
-	return leaf ? list->nr_pages - phyr_leaf_range_pages(leaf, leaf->nr - 1) : 0;
+	return tail->nr ? list->nr_pages - phyr_range_pages(tail, end - 1, end) : 0;
 }
 EXPORT_SYMBOL_GPL(phyr_settled);
 
@@ -527,16 +574,16 @@ struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
 {
 	u64 page = offset >> PAGE_SHIFT, first, skip;
 	const struct phyr_leaf *leaf;
-	unsigned int i;
+	const u64 *word, *end;
 
 	if (page >= list->nr_pages)
 		return (struct phys_vec) {};
 
-	leaf = phyr_find(list, page, &i, &first);
+	leaf = phyr_find(list, page, &word, &end, &first);
 	skip = offset - (first << PAGE_SHIFT);
 	return (struct phys_vec) {
-		.paddr = PFN_PHYS(phyr_word_pfn(leaf->word[i])) + skip,
-		.len = (phyr_leaf_range_pages(leaf, i) << PAGE_SHIFT) - skip,
+		.paddr = PFN_PHYS(phyr_word_pfn(*word)) + skip,
+		.len = (phyr_range_pages(leaf, word, end) << PAGE_SHIFT) - skip,
 	};
 }
 EXPORT_SYMBOL_GPL(phyr_at);
@@ -559,44 +606,47 @@ void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 
 	if (offset >= total) {
 		cur->left = 0;
+		cur->word = NULL;
+		cur->end = NULL;
 		return;
 	}
 	cur->left = min(length, total - offset);
-	cur->leaf = phyr_find(list, offset >> PAGE_SHIFT, &cur->index, &first);
+	cur->leaf = phyr_find(list, offset >> PAGE_SHIFT, &cur->word, &cur->end, &first);
+	cur->provider = cur->leaf->provider;
 	cur->skip = offset - (first << PAGE_SHIFT);
 }
 EXPORT_SYMBOL_GPL(phyr_seek);
 
 /**
- * phyr_next - move a cursor to the next piece of its window
+ * phyr_next_slow - phyr_next() of what is not the middle of a leaf
  * @cur: cursor that phyr_seek() has set
  *
  * Context: any; the list must not have changed.
  *
- * Return: whether there is one.
+ * Return: whether there is a piece.
  */
-bool phyr_next(struct phyr_cursor *cur)
+bool phyr_next_slow(struct phyr_cursor *cur)
 {
-	const struct phyr_leaf *leaf = cur->leaf;
 	u64 len;
 
 	if (!cur->left)
 		return false;
-	if (cur->index == leaf->nr) {
-		leaf = leaf->next;
-		cur->leaf = leaf;
-		cur->index = 0;
+	if (cur->word == cur->end) {
+		cur->leaf = cur->leaf->next;
+		cur->provider = cur->leaf->provider;
+		cur->word = phyr_leaf_words(cur->leaf);
+		cur->end = cur->word + cur->leaf->nr;
 	}
-	len = (phyr_leaf_range_pages(leaf, cur->index) << PAGE_SHIFT) - cur->skip;
-	cur->provider = leaf->provider;
-	cur->vec.paddr = PFN_PHYS(phyr_word_pfn(leaf->word[cur->index])) + cur->skip;
-	cur->vec.len = min(len, cur->left);
-	cur->left -= cur->vec.len;
+	len = (phyr_range_pages(cur->leaf, cur->word, cur->end) << PAGE_SHIFT) - cur->skip;
+	len = min(len, cur->left);
+	cur->vec.paddr = PFN_PHYS(phyr_word_pfn(*cur->word)) + cur->skip;
+	cur->vec.len = len;
+	cur->left -= len;
 	cur->skip = 0;
-	cur->index++;
+	cur->word++;
 	return true;
 }
-EXPORT_SYMBOL_GPL(phyr_next);
+EXPORT_SYMBOL_GPL(phyr_next_slow);
 
 /**
  * phyr_next_pages - take pages from a cursor where each is a range of its own
@@ -615,16 +665,13 @@ unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
 			     unsigned int max)
 {
 	const struct phyr_leaf *leaf = cur->leaf;
-	unsigned int nr;
+	size_t nr;
 
-	if (!cur->left || cur->skip || cur->index == leaf->nr ||
-	    leaf->provider || leaf->nr != leaf->nr_pages)
+	if (!cur->left || cur->skip || leaf->provider || leaf->nr != leaf->nr_pages)
 		return 0;
-	nr = min3(max, leaf->nr - cur->index, cur->left >> PAGE_SHIFT);
-	for (const u64 *word = leaf->word + cur->index, *end = word + nr;
-	     word < end; word++)
-		*pages++ = pfn_to_page(phyr_word_pfn(*word));
-	cur->index += nr;
+	nr = min3(max, (size_t)(cur->end - cur->word), cur->left >> PAGE_SHIFT);
+	for (const u64 *end = cur->word + nr; cur->word < end; cur->word++)
+		*pages++ = pfn_to_page(phyr_word_pfn(*cur->word));
 	cur->left -= (u64)nr << PAGE_SHIFT;
 	return nr;
 }

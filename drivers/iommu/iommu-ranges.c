@@ -14,6 +14,7 @@
 #include <linux/gfp.h>
 #include <linux/iommu.h>
 #include <linux/log2.h>
+#include <linux/overflow.h>
 #include <linux/phyr.h>
 #include <trace/events/iommu.h>
 
@@ -109,6 +110,7 @@ int iommu_map_ranges_nosync(struct iommu_domain *domain, unsigned long iova,
 			    gfp_t gfp, size_t *mapped)
 {
 	struct pt_iommu *pt = iommupt_from_domain(domain);
+	unsigned long last;
 	int ret;
 
 	might_sleep_if(gfpflags_allow_blocking(gfp));
@@ -122,6 +124,9 @@ int iommu_map_ranges_nosync(struct iommu_domain *domain, unsigned long iova,
 		return -EINVAL;
 	if (!phyr_left(cur))
 		return -EINVAL;
+	/* Not every page table would notice that it goes on at 0. */
+	if (check_add_overflow(iova, phyr_left(cur) - 1, &last))
+		return -EOVERFLOW;
 
 	if (pt)
 		ret = iommu_map_ranges_pt(pt, iova, cur, largest, prot, gfp,

@@ -13,7 +13,12 @@
 #ifndef _LINUX_PHYR_H
 #define _LINUX_PHYR_H
 
+#include <linux/bits.h>
+#include <linux/compiler.h>
+#include <linux/minmax.h>
 #include <linux/types.h>
+
+#include <asm/page.h>
 
 /* Bits of a page frame number that a list has room for */
 #define PHYR_PFN_BITS	40
@@ -22,29 +27,65 @@
 
 struct p2pdma_provider;
 struct page;
-struct phyr_leaf;
+
+/**
+ * struct phyr_leaf - a run of ranges of one provider
+ * @next: the leaf that follows in the list
+ * @root: of the last leaf, which none follows: the tree of all others, if any
+ * @provider: whose MMIO the ranges are, NULL for RAM
+ * @word: the range, packed, as long as there is room for one only
+ * @words: the ranges, packed, where there is room for more
+ * @nr_pages: pages in all ranges together
+ * @nr: ranges in use
+ * @order: how many ranges there is room for, as a power of two
+ * @height: of the last leaf: levels of nodes in the tree
+ * @mmio: whether this leaf, or one before it, has a provider
+ *
+ * See lib/phyr.c, nobody else looks into it.
+ */
+struct phyr_leaf {
+	union {
+		const struct phyr_leaf	*next;
+		void			*root;
+	};
+	struct p2pdma_provider	*provider;
+	union {
+		u64		word;
+		u64		*words;
+	};
+	u32			nr_pages;
+	u16			nr;
+	u8			order;
+	u8			height : 4;
+	u8			mmio : 1;
+};
 
 /**
  * struct phyr_list - an ordered list of physical ranges
  * @nr_pages: pages in all ranges together
- * @nr_ranges: ranges, after neighbours were merged
- * @memory: bytes of memory that the list has allocated
- * @mmio: whether any range has a provider
+ *
+ * All zero is an empty list. One range is kept in here, without any allocation;
+ * a list of more must stay where it is.
  *
  * The owner serialises appending against everything else. Readers need no lock
  * among themselves and never sleep.
  */
 struct phyr_list {
 	u64			nr_pages;
-	u64			nr_ranges;
-	size_t			memory;
-	bool			mmio;
 	/* private: */
-	void			*root;	/* of the tree, NULL while empty */
-	struct phyr_leaf	*tail;	/* takes the next range */
-	u64			next_pfn; /* would continue the last range */
-	unsigned int		height;	/* levels of nodes above the leaves */
+	struct phyr_leaf	tail;	/* the last leaf, takes the next range */
 };
+
+/**
+ * phyr_has_mmio - whether any range of a list has a provider
+ * @list: list to look into
+ *
+ * Return: whether there is MMIO in it.
+ */
+static inline bool phyr_has_mmio(const struct phyr_list *list)
+{
+	return list->tail.mmio;
+}
 
 /**
  * struct phyr_cursor - a place in a list, and what is left of a byte window
@@ -63,9 +104,10 @@ struct phyr_cursor {
 	struct p2pdma_provider	*provider;
 	/* private: */
 	const struct phyr_leaf	*leaf;
+	const u64		*word;	/* of the next range */
+	const u64		*end;	/* of the leaf's words */
 	u64			left;
-	u64			skip;
-	unsigned int		index;
+	u64			skip;	/* bytes of the next range before the window */
 };
 
 /**
@@ -85,12 +127,51 @@ int phyr_list_append(struct phyr_list *list, struct phys_vec vec,
 		     struct p2pdma_provider *provider, gfp_t gfp);
 int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 			   size_t nr, gfp_t gfp);
+size_t phyr_list_memory(const struct phyr_list *list);
 u64 phyr_settled(const struct phyr_list *list);
 struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);
-bool phyr_next(struct phyr_cursor *cur);
+bool phyr_next_slow(struct phyr_cursor *cur);
 unsigned int phyr_next_pages(struct phyr_cursor *cur, struct page **pages,
 			     unsigned int max);
+
+/* Of a range in a leaf: its position in pages from the leaf's start, and where it is */
+static inline u64 phyr_word_position(u64 word)
+{
+	return word >> PHYR_PFN_BITS;
+}
+
+static inline u64 phyr_word_pfn(u64 word)
+{
+	return word & GENMASK_ULL(PHYR_PFN_BITS - 1, 0);
+}
+
+/**
+ * phyr_next - move a cursor to the next piece of its window
+ * @cur: cursor that phyr_seek() has set
+ *
+ * Inline, for loops that do little else, but with another range behind this
+ * one in its leaf only.
+ * Context: any; the list must not have changed.
+ *
+ * Return: whether there is one.
+ */
+static __always_inline bool phyr_next(struct phyr_cursor *cur)
+{
+	const u64 *word = cur->word;
+	u64 len;
+
+	if (unlikely(cur->end - word < 2 || cur->skip))
+		return phyr_next_slow(cur);
+
+	len = (phyr_word_position(word[1]) - phyr_word_position(word[0])) << PAGE_SHIFT;
+	len = min(len, cur->left);
+	cur->vec.paddr = (phys_addr_t)phyr_word_pfn(word[0]) << PAGE_SHIFT;
+	cur->vec.len = len;
+	cur->left -= len;
+	cur->word = word + 1;
+	return len;
+}
 
 #endif /* _LINUX_PHYR_H */

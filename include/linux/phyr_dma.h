@@ -31,6 +31,8 @@
 /* The list may have peer-to-peer MMIO in it. */
 #define PHYR_DMA_P2P		BIT(1)
 
+struct phyr_dma_stored;
+
 /**
  * struct phyr_dma - the DMA ranges of a list of physical ranges
  * @nr_pages: pages mapped so far; all of the list, once it is finished
@@ -41,18 +43,16 @@
 struct phyr_dma {
 	u64			nr_pages;
 	/* private: */
-	u64			max_pages;	/* that the list may come to */
 	struct device		*dev;
-	unsigned long		attrs;
+	union {				/* by how */
+		struct dma_iova_state	span;
+		const struct phyr_list	*direct;
+		struct phyr_dma_stored	*stored;
+	};
+	u32			attrs;	/* they are less than 32 bits */
 	u8			dir;
 	u8			flags;
-	u8			how;		/* enum phyr_dma_how */
-	size_t			linked;		/* bytes linked into the IOVA span */
-	struct dma_iova_state	state;		/* the span, if there is one */
-	union {
-		const struct phyr_list	*direct;
-		struct phyr_list	ranges;
-	};
+	u8			how;	/* enum phyr_dma_how */
 };
 
 /**

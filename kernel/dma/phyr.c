@@ -39,6 +39,7 @@
 #include <linux/pci-p2pdma.h>
 #include <linux/phyr_dma.h>
 #include <linux/scatterlist.h>
+#include <linux/slab.h>
 
 enum phyr_dma_how {
 	PHYR_DMA_NONE,
@@ -46,6 +47,36 @@ enum phyr_dma_how {
 	PHYR_DMA_DIRECT,
 	PHYR_DMA_STORED,
 };
+
+/**
+ * struct phyr_dma_stored - addresses that are kept
+ * @ranges: the DMA ranges
+ * @span: what of the list goes through the IOMMU is linked into this, if there
+ *	is one; the rest are bus addresses
+ * @linked: bytes linked into it so far
+ */
+struct phyr_dma_stored {
+	struct phyr_list	ranges;
+	struct dma_iova_state	span;
+	size_t			linked;
+};
+
+/* The IOVA span that ranges are linked into, NULL where there is none. */
+static struct dma_iova_state *phyr_dma_span(struct phyr_dma *dma)
+{
+	if (dma->how == PHYR_DMA_IOVA)
+		return &dma->span;
+	if (dma->how == PHYR_DMA_STORED && dma_use_iova(&dma->stored->span))
+		return &dma->stored->span;
+	return NULL;
+}
+
+/* Bytes that are linked into the span. */
+static size_t phyr_dma_linked(const struct phyr_dma *dma)
+{
+	return dma->how == PHYR_DMA_IOVA ? dma->nr_pages << PAGE_SHIFT :
+					   dma->stored->linked;
+}
 
 /*
  * Keep a DMA range. The container has no providers here: what it has no bits
@@ -57,7 +88,7 @@ static int phyr_dma_store(struct phyr_dma *dma, u64 addr, u64 len)
 		u64 low = addr & GENMASK_ULL(PHYR_ADDR_BITS - 1, 0);
 		u64 n = min(len, BIT_ULL(PHYR_ADDR_BITS) - low);
 		uintptr_t high = addr >> PHYR_ADDR_BITS;
-		int ret = phyr_list_append(&dma->ranges,
+		int ret = phyr_list_append(&dma->stored->ranges,
 					   (struct phys_vec) { low, n },
 					   (struct p2pdma_provider *)high,
 					   GFP_KERNEL);
@@ -103,15 +134,16 @@ static size_t phyr_dma_piece(const struct phyr_dma *dma)
 /* Link a range behind what the IOVA span has, and keep its address. */
 static int phyr_dma_link_range(struct phyr_dma *dma, const struct phyr_cursor *cur)
 {
-	dma_addr_t addr = dma->state.addr + dma->linked;
+	struct phyr_dma_stored *stored = dma->stored;
+	dma_addr_t addr = stored->span.addr + stored->linked;
 	size_t len = cur->vec.len;
 	int ret;
 
-	ret = dma_iova_link(dma->dev, &dma->state, cur->vec.paddr, dma->linked,
+	ret = dma_iova_link(dma->dev, &stored->span, cur->vec.paddr, stored->linked,
 			    len, dma->dir, phyr_dma_attrs(dma, cur->provider));
 	if (ret)
 		return ret;
-	dma->linked += len;
+	stored->linked += len;
 	ret = phyr_dma_store(dma, addr, len);
 	if (!ret)
 		dma->nr_pages += len >> PAGE_SHIFT;
@@ -165,9 +197,8 @@ static int phyr_dma_map_each(struct phyr_dma *dma, struct phyr_cursor *cur)
 		switch (phyr_dma_type(dma, cur->provider)) {
 		case PCI_P2PDMA_MAP_NONE:
 		case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
-			ret = dma_use_iova(&dma->state) ?
-				      phyr_dma_link_range(dma, cur) :
-				      phyr_dma_map_range(dma, cur);
+			ret = phyr_dma_span(dma) ? phyr_dma_link_range(dma, cur) :
+						   phyr_dma_map_range(dma, cur);
 			break;
 		case PCI_P2PDMA_MAP_BUS_ADDR:
 			ret = phyr_dma_bus_range(dma, cur);
@@ -185,31 +216,28 @@ static int phyr_dma_map_each(struct phyr_dma *dma, struct phyr_cursor *cur)
 static int phyr_dma_map_up_to(struct phyr_dma *dma, const struct phyr_list *list,
 			      u64 nr_pages)
 {
+	struct dma_iova_state *span = phyr_dma_span(dma);
 	u64 offset = dma->nr_pages << PAGE_SHIFT;
 	struct phyr_cursor cur;
-	size_t size;
 	int ret;
 
 	if (nr_pages <= dma->nr_pages)
 		return 0;
-	if (WARN_ON_ONCE(nr_pages > dma->max_pages ||
-			 (list->mmio && !(dma->flags & PHYR_DMA_P2P))))
+	if (WARN_ON_ONCE((span && nr_pages > dma_iova_size(span) >> PAGE_SHIFT) ||
+			 (phyr_has_mmio(list) && !(dma->flags & PHYR_DMA_P2P))))
 		return -EINVAL;
 
 	if (dma->how == PHYR_DMA_DIRECT)
 		dma->direct = list;
-	size = (nr_pages << PAGE_SHIFT) - offset;
-	phyr_seek(&cur, list, offset, size);
+	phyr_seek(&cur, list, offset, (nr_pages << PAGE_SHIFT) - offset);
 	if (dma->how != PHYR_DMA_IOVA)
 		return phyr_dma_map_each(dma, &cur);
 
-	ret = dma_iova_link_phyr(dma->dev, &dma->state, dma->linked, &cur,
-				 SIZE_MAX, dma->dir, dma->attrs, GFP_KERNEL);
-	if (ret)
-		return ret;
-	dma->linked += size;
-	dma->nr_pages = nr_pages;
-	return 0;
+	ret = dma_iova_link_phyr(dma->dev, span, offset, &cur, SIZE_MAX, dma->dir,
+				 dma->attrs, GFP_KERNEL);
+	if (!ret)
+		dma->nr_pages = nr_pages;
+	return ret;
 }
 
 /*
@@ -235,11 +263,23 @@ static bool phyr_dma_can_link(const struct phyr_dma *dma)
 	       (!(dma->flags & PHYR_DMA_P2P) || dev_is_dma_coherent(dma->dev));
 }
 
+/* Make room to keep addresses in. */
+static int phyr_dma_begin_stored(struct phyr_dma *dma)
+{
+	struct phyr_dma_stored *stored = kzalloc_obj(*stored);
+
+	if (!stored)
+		return -ENOMEM;
+	dma->stored = stored;
+	dma->how = PHYR_DMA_STORED;
+	return 0;
+}
+
 /**
  * phyr_dma_begin - begin to map a list that is still being made
  * @dma: the DMA ranges; whatever it holds is overwritten
  * @dev: device that will do the DMA
- * @nr_pages: how long the list will be at most
+ * @nr_pages: how long the list will be at most; IOVA is allocated for as much
  * @flags: PHYR_DMA_LINEAR, PHYR_DMA_P2P
  * @dir: direction of the DMA
  * @attrs: DMA_ATTR_* of the DMA API
@@ -258,6 +298,9 @@ int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
 		   unsigned int flags, enum dma_data_direction dir,
 		   unsigned long attrs)
 {
+	struct dma_iova_state *span;
+	bool link;
+
 	*dma = (struct phyr_dma) {};
 	/* The top bit of the span's length is the IOMMU layer's own. */
 	if (!nr_pages || nr_pages > (SIZE_MAX / 2) >> PAGE_SHIFT)
@@ -268,22 +311,30 @@ int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
 		return -EOPNOTSUPP;
 
 	dma->dev = dev;
-	dma->max_pages = nr_pages;
 	dma->attrs = attrs;
 	dma->dir = dir;
 	dma->flags = flags;
-	if (phyr_dma_can_link(dma)) {
-		if (!dma_iova_try_alloc(dev, &dma->state, 0, nr_pages << PAGE_SHIFT)) {
-			*dma = (struct phyr_dma) {};
-			return -ENOMEM;
-		}
-		dma->how = flags & PHYR_DMA_P2P ? PHYR_DMA_STORED : PHYR_DMA_IOVA;
-	} else if (phyr_dma_is_direct(dma)) {
+	if (phyr_dma_is_direct(dma)) {
 		dma->how = PHYR_DMA_DIRECT;
-	} else {
-		dma->how = PHYR_DMA_STORED;
+		return 0;
 	}
+
+	link = phyr_dma_can_link(dma);
+	if (link && !(flags & PHYR_DMA_P2P)) {
+		dma->how = PHYR_DMA_IOVA;
+		span = &dma->span;
+	} else {
+		if (phyr_dma_begin_stored(dma))
+			goto err;
+		span = &dma->stored->span;
+	}
+	if (link && !dma_iova_try_alloc(dev, span, 0, nr_pages << PAGE_SHIFT))
+		goto err;
 	return 0;
+
+err:
+	phyr_dma_forget(dma);
+	return -ENOMEM;
 }
 EXPORT_SYMBOL_GPL(phyr_dma_begin);
 
@@ -298,7 +349,7 @@ EXPORT_SYMBOL_GPL(phyr_dma_begin);
  * Context: may sleep.
  *
  * Return: 0, or, to be followed by phyr_dma_unmap(),
- * -EINVAL where the list is longer than it was said, or has MMIO unexpectedly,
+ * -EINVAL where the list is longer than its IOVA, or has MMIO unexpectedly,
  * -EREMOTEIO where PCI forbids the device to reach a peer's MMIO,
  * -EIO where the device cannot reach the memory, or
  * -ENOMEM, -EADDRINUSE and others of the IOMMU's page table.
@@ -337,6 +388,7 @@ static bool phyr_dma_is_linear(const struct phyr_dma *dma)
  */
 int phyr_dma_finish(struct phyr_dma *dma, const struct phyr_list *list)
 {
+	struct dma_iova_state *span = phyr_dma_span(dma);
 	int ret;
 
 	if (!list->nr_pages)
@@ -344,8 +396,8 @@ int phyr_dma_finish(struct phyr_dma *dma, const struct phyr_list *list)
 	ret = phyr_dma_map_up_to(dma, list, list->nr_pages);
 	if (ret)
 		return ret;
-	if (dma->linked) {
-		ret = dma_iova_sync(dma->dev, &dma->state, 0, dma->linked);
+	if (span && phyr_dma_linked(dma)) {
+		ret = dma_iova_sync(dma->dev, span, 0, phyr_dma_linked(dma));
 		if (ret)
 			return ret;
 	}
@@ -377,7 +429,7 @@ int phyr_dma_map(struct phyr_dma *dma, struct device *dev,
 {
 	int ret;
 
-	if (list->mmio)
+	if (phyr_has_mmio(list))
 		flags |= PHYR_DMA_P2P;
 	ret = phyr_dma_begin(dma, dev, list->nr_pages, flags, dir, attrs);
 	if (ret)
@@ -403,7 +455,7 @@ static void phyr_dma_unmap_range(struct phyr_dma *dma, u64 offset,
 		 * own: the place there is found by its offset.
 		 */
 		n = min(cur->vec.len - done, max);
-		phyr_seek(&at, &dma->ranges, offset + done, n);
+		phyr_seek(&at, &dma->stored->ranges, offset + done, n);
 		if (WARN_ON_ONCE(!phyr_next(&at)))
 			return;
 		dma_unmap_phys(dma->dev, phyr_dma_stored(&at), n, dma->dir,
@@ -436,8 +488,10 @@ static void phyr_dma_unmap_each(struct phyr_dma *dma, const struct phyr_list *li
  */
 void phyr_dma_unmap(struct phyr_dma *dma, const struct phyr_list *list)
 {
-	if (dma_use_iova(&dma->state))
-		dma_iova_destroy(dma->dev, &dma->state, dma->linked, dma->dir,
+	struct dma_iova_state *span = phyr_dma_span(dma);
+
+	if (span)
+		dma_iova_destroy(dma->dev, span, phyr_dma_linked(dma), dma->dir,
 				 dma->attrs);
 	else if (dma->how == PHYR_DMA_STORED)
 		phyr_dma_unmap_each(dma, list);
@@ -464,9 +518,12 @@ int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,
 {
 	struct scatterlist *sg;
 	u64 pos = 0, end = offset + length;
-	int i, ret = 0;
+	int i, ret;
 
-	*dma = (struct phyr_dma) { .how = PHYR_DMA_STORED };
+	*dma = (struct phyr_dma) {};
+	ret = phyr_dma_begin_stored(dma);
+	if (ret)
+		return ret;
 	for_each_sgtable_dma_sg(sgt, sg, i) {
 		u64 from = max(pos, offset);
 		u64 to = min(pos + sg_dma_len(sg), end);
@@ -480,13 +537,13 @@ int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,
 		if (pos >= end)
 			break;
 	}
-	if (!ret && dma->ranges.nr_pages << PAGE_SHIFT != length)
+	if (!ret && dma->stored->ranges.nr_pages << PAGE_SHIFT != length)
 		ret = -EINVAL;
 	if (ret) {
 		phyr_dma_forget(dma);
 		return ret;
 	}
-	dma->nr_pages = dma->ranges.nr_pages;
+	dma->nr_pages = dma->stored->ranges.nr_pages;
 	return 0;
 }
 EXPORT_SYMBOL_GPL(phyr_dma_copy_sgt);
@@ -499,8 +556,10 @@ EXPORT_SYMBOL_GPL(phyr_dma_copy_sgt);
  */
 void phyr_dma_forget(struct phyr_dma *dma)
 {
-	if (dma->how == PHYR_DMA_STORED)
-		phyr_list_destroy(&dma->ranges);
+	if (dma->how == PHYR_DMA_STORED) {
+		phyr_list_destroy(&dma->stored->ranges);
+		kfree(dma->stored);
+	}
 	*dma = (struct phyr_dma) {};
 }
 EXPORT_SYMBOL_GPL(phyr_dma_forget);
@@ -525,11 +584,11 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 		return;
 	length = min(length, total - offset);
 	if (dma->how == PHYR_DMA_IOVA) {
-		cur->addr = dma->state.addr + offset;
+		cur->addr = dma->span.addr + offset;
 		cur->at.left = length;
 	} else {
 		phyr_seek(&cur->at, dma->how == PHYR_DMA_DIRECT ? dma->direct :
-								  &dma->ranges,
+								  &dma->stored->ranges,
 			  offset, length);
 	}
 }

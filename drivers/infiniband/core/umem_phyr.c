@@ -21,7 +21,6 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
-#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <rdma/ib_umem_odp.h>
 #include <rdma/ib_umem_phyr.h>
@@ -34,9 +33,6 @@
 
 /* Single pages that are unpinned by one call, from an array on the stack. */
 #define UMEM_UNPIN_BATCH	32
-
-/* Pages of a range that are unpinned between two chances to reschedule. */
-#define UMEM_UNPIN_RUN	(SZ_16M >> PAGE_SHIFT)
 
 /* Whether the device does DMA; rxe, siw and rdmavt use CPU addresses. */
 static bool ib_umem_has_dma(const struct ib_umem *umem)
@@ -86,9 +82,10 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 
 /**
  * ib_umem_pin - pin the memory of a umem, list its ranges, map them
- * @umem: address, length and DMA attributes set, nothing pinned yet
+ * @umem: address and length set, nothing pinned yet
  * @nr_pages: pages to pin, from the one that holds umem->address
  * @gup_flags: FOLL_* for pin_user_pages_fast()
+ * @dma_attrs: DMA_ATTR_* of the mapping
  *
  * Mapped is for a device that does DMA, batch by batch as the pages come.
  * Context: process context of the memory's owner, without mmap_lock.
@@ -97,7 +94,7 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
  * nothing pinned or mapped.
  */
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
-		unsigned int gup_flags)
+		unsigned int gup_flags, unsigned long dma_attrs)
 {
 	struct page **pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	int ret = 0;
@@ -107,7 +104,7 @@ int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 	if (ib_umem_has_dma(umem))
 		ret = phyr_dma_begin(&umem->dma, umem->ibdev->dma_device,
 				     nr_pages, 0, DMA_BIDIRECTIONAL,
-				     umem->dma_attrs);
+				     dma_attrs);
 	if (!ret)
 		ret = ib_umem_pin_pages(umem, umem->address & PAGE_MASK,
 					nr_pages, gup_flags, pages);
@@ -119,26 +116,19 @@ int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 	return ret;
 }
 
-/*
- * Pages from @pfn on, @nr at most, whose struct pages are one array: all,
- * unless each memory section has an array of its own.
- */
-static unsigned long ib_umem_page_run(unsigned long pfn, unsigned long nr)
-{
-#if defined(CONFIG_SPARSEMEM) && !defined(CONFIG_SPARSEMEM_VMEMMAP)
-	nr = min(nr, PAGES_PER_SECTION - (pfn & ~PAGE_SECTION_MASK));
-#endif
-	return nr;
-}
-
+/* As many times as its pages were pinned, and folio by folio. */
 static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
 {
-	unsigned long pfn = PHYS_PFN(vec.paddr);
-	unsigned long left = vec.len >> PAGE_SHIFT, nr;
+	unsigned long pfn = PHYS_PFN(vec.paddr), left = vec.len >> PAGE_SHIFT, nr;
 
 	for (; left; left -= nr, pfn += nr) {
-		nr = ib_umem_page_run(pfn, min(left, UMEM_UNPIN_RUN));
-		unpin_user_page_range_dirty_lock(pfn_to_page(pfn), nr, dirty);
+		struct page *page = pfn_to_page(pfn);
+		struct folio *folio = page_folio(page);
+
+		nr = min(left, folio_nr_pages(folio) - folio_page_idx(folio, page));
+		if (dirty && !folio_test_dirty(folio))
+			set_page_dirty_lock(page);
+		unpin_user_folio(folio, nr);
 		cond_resched();
 	}
 }
@@ -158,16 +148,17 @@ void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 	/* No device may reach a page that is let go. */
 	phyr_dma_unmap(&umem->dma, &umem->phyr);
 	phyr_seek(&cur, &umem->phyr, 0, U64_MAX);
-	for (;;) {
-		unsigned int nr = phyr_next_pages(&cur, pages, ARRAY_SIZE(pages));
+	while (phyr_next(&cur)) {
+		unsigned int nr;
 
-		cond_resched();
-		if (nr)
+		ib_umem_unpin_range(cur.vec, dirty);
+		/* Only where memory is scattered do single pages come in arrays. */
+		if (cur.vec.len > PAGE_SIZE)
+			continue;
+		while ((nr = phyr_next_pages(&cur, pages, ARRAY_SIZE(pages)))) {
 			unpin_user_pages_dirty_lock(pages, nr, dirty);
-		else if (phyr_next(&cur))
-			ib_umem_unpin_range(cur.vec, dirty);
-		else
-			break;
+			cond_resched();
+		}
 	}
 	phyr_list_destroy(&umem->phyr);
 }

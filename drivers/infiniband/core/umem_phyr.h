@@ -8,7 +8,7 @@
 struct ib_umem;
 
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
-		unsigned int gup_flags);
+		unsigned int gup_flags, unsigned long dma_attrs);
 void ib_umem_unpin(struct ib_umem *umem, bool dirty);
 
 #endif /* UMEM_PHYR_H */

@@ -519,6 +519,23 @@ static void ranges_test_refused(struct kunit *test, int want, pt_vaddr_t va,
 	KUNIT_EXPECT_EQ(test, count_valids(test), 0);
 }
 
+/* The first page of the list would fit, the second would have to go to 0. */
+static void ranges_test_wrap(struct kunit *test)
+{
+	struct ranges_priv *ranges = ranges_priv(test);
+	struct phyr_cursor cur;
+	size_t mapped = 1;
+
+	phyr_seek(&cur, &ranges->list, 0, U64_MAX);
+	KUNIT_EXPECT_EQ(test, -EOVERFLOW,
+			iommu_map_ranges_nosync(&ranges->table.domain,
+						ULONG_MAX - PAGE_SIZE + 1, &cur,
+						SIZE_MAX, IOMMU_READ,
+						GFP_KERNEL, &mapped));
+	KUNIT_EXPECT_EQ(test, mapped, 0);
+	KUNIT_EXPECT_EQ(test, count_valids(test), 0);
+}
+
 /* Nothing that is refused leaves anything mapped. */
 static void test_ranges_refused(struct kunit *test)
 {
@@ -549,6 +566,7 @@ static void test_ranges_refused(struct kunit *test)
 		ranges_test_refused(test, -ERANGE,
 				    BIT_ULL(max_vasz_lg2) - SZ_1M, 0, U64_MAX,
 				    SIZE_MAX);
+	ranges_test_wrap(test);
 
 	ranges_test_window(test, va, 0, ranges_len(test), SIZE_MAX);
 }
@@ -852,6 +870,7 @@ static void test_ranges_fallback(struct kunit *test)
 	ranges->table.domain.is_iommupt = false;
 	ranges_add_scattered(test, 520);
 	ranges_add(test, SZ_2G + SZ_1M, SZ_4M + SZ_64K);
+	ranges_test_wrap(test);
 	ranges_test_all(test, va);
 	ranges_test_all(test, va + RANGES_ODD_VA);
 	ranges_test_collision(test, 300, PAGE_SIZE);

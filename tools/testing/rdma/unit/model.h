@@ -12,7 +12,7 @@
 #include <linux/phyr.h>
 
 /* As lib/phyr.c promises: what fits in a leaf, and in a node of the tree. */
-#define LEAF_HEADER	(3 * sizeof(void *) + 8)
+#define LEAF_HEADER	sizeof(struct phyr_leaf)
 #define LEAF_RANGES	(PAGE_SIZE / 8)
 #define LEAF_PAGES	min(BIT_ULL(24), SIZE_MAX >> PAGE_SHIFT)
 #define TOP_PFN		BIT_ULL(40)
@@ -58,6 +58,9 @@ struct twin {
 
 void twin_init(struct twin *t);
 void twin_destroy(struct twin *t);
+
+/* How many ranges a walk through the list gives. */
+u64 twin_count(const struct twin *t);
 
 /* Append. An error must be one that was asked for, and leave what it may. */
 int twin_append(struct twin *t, u64 pfn, u64 nr, struct p2pdma_provider *provider);

@@ -77,6 +77,48 @@ static void test_one_page(void)
 	twin_destroy(&t);
 }
 
+/* However long the one range is, and whoever's, it is in the list itself. */
+static void test_one_range(void)
+{
+	struct p2pdma_provider *const providers[] = { NULL, &bar[0] };
+	unsigned long calls = memory.calls;
+	struct page *page;
+	struct twin t;
+
+	for (int i = 0; i < 2; i++) {
+		twin_init(&t);
+		append(&t, 100, 1, providers[i]);
+		append(&t, 101, 3, providers[i]);
+		page = pfn_to_page(104);
+		if (!providers[i])
+			check(!twin_append_pages(&t, &page, 1), "append failed");
+		append(&t, 104 + !providers[i], LEAF_PAGES - 10, providers[i]);
+		check(memory.calls == calls, "one range allocates");
+		twin_check_borders(&t);
+		twin_destroy(&t);
+	}
+	check(memory.calls == calls, "one range allocates");
+	check(sizeof(t.list) <= 40, "a list takes %zu bytes", sizeof(t.list));
+}
+
+/* One more range, of the same provider or not, takes the first along. */
+static void test_second_range(void)
+{
+	struct twin t;
+
+	for (int i = 0; i < 9; i++) {
+		twin_init(&t);
+		append(&t, 100, 2, i % 3 ? &bar[i % 3 - 1] : NULL);
+		check(twin_append_failing(&t, 200, 3, i / 3 ? &bar[i / 3 - 1] : NULL) == 1,
+		      "a second range took other than one allocation");
+		check(phyr_list_memory(&t.list) == (i % 3 == i / 3 ? 4 * 8 : LEAF_HEADER),
+		      "two ranges take %zu bytes", phyr_list_memory(&t.list));
+		append(&t, 203, 1, i / 3 ? &bar[i / 3 - 1] : NULL);
+		twin_check_borders(&t);
+		twin_destroy(&t);
+	}
+}
+
 static void test_merge(void)
 {
 	struct twin t;
@@ -85,13 +127,13 @@ static void test_merge(void)
 	append(&t, 100, 1, NULL);
 	append(&t, 101, 1, NULL);
 	append(&t, 102, 50, NULL);
-	check(t.list.nr_ranges == 1, "neighbours did not merge");
+	check(twin_count(&t) == 1, "neighbours did not merge");
 	append(&t, 151, 1, NULL);	/* overlap */
 	append(&t, 150, 1, NULL);	/* descending */
 	append(&t, 153, 1, NULL);	/* gap */
 	append(&t, 153, 1, NULL);	/* the same */
 	append(&t, 0, 1, NULL);
-	check(t.list.nr_ranges == 6, "merged what is no neighbour");
+	check(twin_count(&t) == 6, "merged what is no neighbour");
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -106,7 +148,7 @@ static void test_providers(void)
 		append(&t, 1000 + 2 * i, 1, order[i]);
 		append(&t, 1001 + 2 * i, 1, order[i]);
 	}
-	check(t.list.nr_ranges == 5, "%llu ranges, expected 5", t.list.nr_ranges);
+	check(twin_count(&t) == 5, "%llu ranges, expected 5", twin_count(&t));
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -114,21 +156,21 @@ static void test_providers(void)
 /* The first leaf of a list starts small, and doubles where it is full. */
 static void test_growth(void)
 {
-	size_t size = 64;
+	size_t size = 0;
 	struct twin t;
 
 	twin_init(&t);
 	for (u64 i = 0; i < LEAF_RANGES; i++) {
 		append(&t, scattered(i), 1, NULL);
-		if (8 * (i + 1) > size) {
-			size *= 2;
+		if (i && 8 * (i + 1) > size) {
+			size = size ? 2 * size : 32;
 			twin_check(&t);
 		}
-		check(t.list.memory == LEAF_HEADER + size,
+		check(phyr_list_memory(&t.list) == size,
 		      "%llu ranges take %zu bytes, expected %zu",
-		      i + 1, t.list.memory, LEAF_HEADER + size);
+		      i + 1, phyr_list_memory(&t.list), size);
 	}
-	check(memory.blocks == 2, "the list of one leaf has %lu blocks", memory.blocks);
+	check(memory.blocks == 1, "the list of one leaf has %lu blocks", memory.blocks);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -143,17 +185,25 @@ static void test_leaf_border(void)
 	append_scattered(&t, LEAF_RANGES);
 	calls = memory.calls;
 	append(&t, scattered(LEAF_RANGES - 1) + 1, 5, NULL);
-	check(memory.calls == calls && !t.list.height, "a merge allocated");
+	check(memory.calls == calls && !t.list.tail.root, "a merge allocated");
 	append(&t, scattered(LEAF_RANGES), 1, NULL);
-	check(memory.calls == calls + 3 && t.list.height == 1, "no second leaf");
-	check(t.list.memory == 2 * (LEAF_HEADER + PAGE_SIZE) + sizeof(struct node),
-	      "two leaves take %zu bytes", t.list.memory);
+	check(memory.calls == calls + 2 && t.list.tail.root && !t.list.tail.height,
+	      "no second leaf");
+	check(phyr_list_memory(&t.list) == LEAF_HEADER + 2 * PAGE_SIZE,
+	      "two leaves take %zu bytes", phyr_list_memory(&t.list));
 	append(&t, scattered(LEAF_RANGES) + 1, 1, NULL);
+	append_scattered(&t, LEAF_RANGES);
+	check(t.list.tail.height == 1, "three leaves in %u levels", t.list.tail.height);
+	check(phyr_list_memory(&t.list) == 2 * LEAF_HEADER + 3 * PAGE_SIZE + sizeof(struct node),
+	      "three leaves take %zu bytes", phyr_list_memory(&t.list));
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
 
-/* One leaf per range, since the providers take turns. */
+/*
+ * One leaf per range, since the providers take turns. All but the last leaf are
+ * in the tree.
+ */
 static void test_levels(void)
 {
 	u64 leaves = min(3000UL, SZ_64M / PAGE_SIZE), full = NODE_MAX;
@@ -163,12 +213,12 @@ static void test_levels(void)
 	twin_init(&t);
 	for (u64 i = 1; i <= leaves; i++) {
 		append(&t, scattered(i), 1 + i % 3, &bar[i & 1]);
-		if (i == (height ? full + 1 : 2)) {
+		if (i == (height ? full + 2 : 3)) {
 			full *= height++ ? NODE_MAX : 1;
 			twin_check(&t);
 		}
-		check(t.list.height == height, "%llu leaves in %u levels, expected %u",
-		      i, t.list.height, height);
+		check(t.list.tail.height == height, "%llu leaves in %u levels, expected %u",
+		      i, t.list.tail.height, height);
 	}
 	check(height > 1 || NODE_MAX > leaves, "the tree has only %u levels", height);
 	twin_check_borders(&t);
@@ -209,8 +259,8 @@ static void test_long_by_pages(void)
 	append(&t, 0, start, NULL);
 	for (u64 i = 0; i < nr; i++)
 		append(&t, start + i, 1, NULL);
-	check(t.list.nr_ranges == (start + nr + LEAF_PAGES - 1) / LEAF_PAGES,
-	      "%llu ranges", t.list.nr_ranges);
+	check(twin_count(&t) == (start + nr + LEAF_PAGES - 1) / LEAF_PAGES,
+	      "%llu ranges", twin_count(&t));
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -281,6 +331,7 @@ static void test_too_long(void)
 	struct twin t;
 
 	twin_init(&t);
+	append(&t, 0, 1, &bar[0]);
 	t.list.nr_pages = limit + 1;
 	expect_error(&t, 0, PAGE_SIZE, -EOVERFLOW);
 	t.list.nr_pages = limit;
@@ -310,7 +361,7 @@ static void test_allocation_failure(void)
 			twin_check(&t);
 	}
 	/* What makes the tree higher takes a node for each level, and a leaf. */
-	check(most == t.list.height + 2, "at most %u allocations failed for one page", most);
+	check(most == t.list.tail.height + 1U, "at most %u allocations failed for one page", most);
 	twin_check_borders(&t);
 	twin_destroy(&t);
 }
@@ -382,7 +433,7 @@ static void test_many_scattered(void)
 	twin_init(&t);
 	append_scattered(&t, 2 << 20);
 	twin_check(&t);
-	check(t.list.height == 2, "%u levels", t.list.height);
+	check(t.list.tail.height == 2, "%u levels", t.list.tail.height);
 	for (int i = 0; i < 200000; i++)
 		twin_check_window(&t, random_below(&random, t.list.nr_pages << PAGE_SHIFT),
 				  random_below(&random, 20 * PAGE_SIZE));
@@ -400,9 +451,9 @@ static void expect_memory(u64 nr, u64 pages, double limit)
 	per_page = (double)memory.live / t.list.nr_pages;
 	printf("# %llu ranges of %llu pages: %.4f bytes per page\n",
 	       nr, pages, per_page);
-	check(t.list.nr_ranges == nr && per_page <= limit,
+	check(twin_count(&t) == nr && per_page <= limit,
 	      "%llu ranges, %f bytes per page, limit %f",
-	      t.list.nr_ranges, per_page, limit);
+	      twin_count(&t), per_page, limit);
 	twin_destroy(&t);
 }
 
@@ -537,6 +588,8 @@ struct test {
 static const struct test tests[] = {
 	{ "empty", test_empty },
 	{ "one_page", test_one_page },
+	{ "one_range", test_one_range },
+	{ "second_range", test_second_range },
 	{ "merge", test_merge },
 	{ "providers", test_providers },
 	{ "growth", test_growth },

@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * A page size of our own choice: small pages make deep trees of few ranges.
- * A struct page is its number, and nothing to look into.
- */
+/* A struct page is its number, and nothing to look into. */
 #ifndef UNIT_LINUX_MM_H
 #define UNIT_LINUX_MM_H
 
 #include <linux/align.h>
-#include <linux/const.h>
 
-#ifndef UNIT_PAGE_SHIFT
-#define UNIT_PAGE_SHIFT	12
-#endif
-
-#define PAGE_SHIFT	UNIT_PAGE_SHIFT
-#define PAGE_SIZE	(_AC(1, UL) << PAGE_SHIFT)
-#define PAGE_MASK	(~(PAGE_SIZE - 1))
+#include <asm/page.h>
 
 #define page_to_pfn(page)	((unsigned long)(page))
 #undef pfn_to_page
