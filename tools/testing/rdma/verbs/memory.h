@@ -43,6 +43,7 @@ extern const size_t nr_dmabuf_kinds;
 /* A dma-buf of pages of a memfd that cannot shrink; its fd, or -errno. */
 int udmabuf_create(int memfd, u64 offset, u64 size);
 
+/* One of either list; there is no other name. */
 const struct memory_kind *memory_kind(const char *name);
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size);
 void memory_unmap(struct memory *mem);
