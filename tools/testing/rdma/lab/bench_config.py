@@ -2,7 +2,7 @@
 """The files in bench/perftest-configs/: one run of perftest each.
 
     program = ib_write_bw       which of perftest's programs
-    memory = small              registered memory: small or huge pages, or odp
+    memory = small              registered memory: small or huge pages, odp, or dmabuf
     sizes = 1 4K 1M             bytes of a message
 
 and, where it is to differ from what perftest does by itself,
@@ -28,7 +28,8 @@ import userspace
 
 FOLDER = bench_report.SOURCE / "perftest-configs"
 NEEDED = ("program", "memory", "sizes")
-MEMORY = {"small": (), "huge": ("--use_hugepages",), "odp": ("--odp",)}
+MEMORY = {"small": (), "huge": ("--use_hugepages",), "odp": ("--odp",),
+          "dmabuf": ("--use_dmabuf=system",)}
 TRANSPORTS = ("RC", "UC", "UD")
 MTUS = ("256", "512", "1024", "2048", "4096")
 # key: the option of perftest that takes its value

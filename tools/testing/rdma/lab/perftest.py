@@ -3,7 +3,7 @@
 
 A Test is one pair of programs, server and client. script() is a shell script
 that runs a list of them one after the other, to be given to vm.run();
-scripts() are two, for pair.run(). parse() finds the figures of each in what
+scripts() are two, for pair.run(). outcomes() finds the figures of each in what
 the client printed.
 """
 
@@ -23,6 +23,7 @@ class Test(NamedTuple):
     size: int                   # bytes of a message
     iterations: int
     options: tuple = ()         # more, for both programs
+    server: tuple = ()          # and for the server alone
 
     def argv(self, folder, device, port):
         return [f"{folder}/{self.program}", "-d", device, "-x", str(GID_INDEX), "-F",
@@ -94,7 +95,7 @@ def script(tests, server="rxe1", client="rxe0"):
         port = FIRST_PORT + number
         parts.append(_PAIR.format(
             number=number, port=port,
-            server=shlex.join(test.argv(folder, server, port)),
+            server=shlex.join([*test.argv(folder, server, port), *test.server]),
             client=shlex.join([*test.argv(folder, client, port), "127.0.0.1"])))
     return "".join(parts)
 
@@ -104,9 +105,9 @@ def scripts(tests):
     folder = userspace.ensure_perftest()
     client, server = [], []
     for number, test in enumerate(tests):
-        words = shlex.join(test.argv(folder, "rxe0", FIRST_PORT + number))
-        server.append(_SERVER.format(server=words))
-        client.append(_CLIENT.format(number=number, client=words + ' "$LAB_PEER"'))
+        words = test.argv(folder, "rxe0", FIRST_PORT + number)
+        server.append(_SERVER.format(server=shlex.join([*words, *test.server])))
+        client.append(_CLIENT.format(number=number, client=shlex.join(words) + ' "$LAB_PEER"'))
     return "".join(client), "".join([*server, "wait\n"])
 
 
@@ -120,7 +121,6 @@ _COMPLAINT = re.compile(r"fail|error|unable|couldn't|invalid|unsupported|not sup
 class Failure(NamedTuple):
     test: Test
     why: str                    # what perftest said
-    tail: list
 
 
 def _parse_one(test, text):
@@ -131,7 +131,7 @@ def _parse_one(test, text):
         return Figures(test, int(found[2]), float(found[3]), float(found[4]), float(found[5]))
     said = [line.strip() for line in text.splitlines() if _COMPLAINT.search(line)]
     how = f"exit status {status[1]}, no figures" if status else "it did not end"
-    return Failure(test, "; ".join(said[:2]) or how, text.splitlines()[-15:])
+    return Failure(test, "; ".join(said[:2]) or how)
 
 
 def outcomes(tests, text):
@@ -141,17 +141,3 @@ def outcomes(tests, text):
         raise ui.LabError(f"perftest: {len(parts)} of {len(tests)} tests began",
                           tail=text.splitlines()[-15:])
     return [_parse_one(test, part) for test, part in zip(tests, parts)]
-
-
-def check(outcome):
-    """OUTCOME, which has to be Figures."""
-    if isinstance(outcome, Failure):
-        test = outcome.test
-        raise ui.LabError(f"{test.program}, {test.size} bytes: {outcome.why}",
-                          "Its last lines are above.", tail=outcome.tail)
-    return outcome
-
-
-def parse(tests, text):
-    """The Figures of TESTS, all of which have to be there."""
-    return [check(outcome) for outcome in outcomes(tests, text)]

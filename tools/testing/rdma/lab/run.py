@@ -13,10 +13,11 @@ import ui
 import vm
 
 DESCRIPTION = """\
-Build the patched kernel and user space, boot one VM, register memory with
-ibv_reg_mr, and print one line per kind of memory, operation and message size:
-how fast perftest moves it from rxe0 to rxe1, and whether a check of our own,
-which compares all bytes with what they must be, found it right.
+Build the patched kernel and user space, boot one VM, register memory there,
+pinned, on demand or of dma-bufs, and print one line per kind of memory,
+operation and message size: how fast perftest moves it from rxe0 to rxe1, and
+whether a check of our own, which compares all bytes with what they must be,
+found it right. The unpatched kernel cannot do all of it, and its lines say so.
 """
 
 KIB = 1024
@@ -27,6 +28,8 @@ class Memory(NamedTuple):
     title: str
     datacheck: str              # the kind's name in datacheck
     perftest: tuple             # options for perftest
+    server: tuple = ()          # and for its server alone
+    atomics: bool = True
 
 
 class Operation(NamedTuple):
@@ -34,11 +37,23 @@ class Operation(NamedTuple):
     datacheck: str
     program: str                # None: perftest is of no use here
     sizes: tuple
+    atomic: bool = False        # reads and writes at once
 
+
+# Memory that is no RAM: the BAR of a function that vfio has, for which it wants an IOMMU
+FUNCTION = "0000:00:10.0"
+DEVICES = ("intel-iommu,intremap=on",
+           "-object memory-backend-ram,id=bar,share=on,size=16M "
+           "-device ivshmem-plain,memdev=bar,addr=0x10")
 
 MEMORY = (
     Memory("pinned, 4 KiB pages", "scattered", ()),
     Memory("pinned, 2 MiB pages", "hugetlb", ("--use_hugepages",)),
+    Memory("on demand (ODP)", "odp_scattered", ("--odp",)),
+    Memory("dma-buf, system heap", "heap", ("--use_dmabuf=system",)),
+    # One such function for two programs; and the CPU has no atomics that reach over PCI
+    Memory("dma-buf, PCI BAR (P2P)", "bar", (), (f"--use_dmabuf=vfio:{FUNCTION}/2",),
+           atomics=False),
 )
 
 OPERATIONS = (
@@ -46,8 +61,8 @@ OPERATIONS = (
     Operation("read", "read", "ib_read_bw", (64 * KIB, MIB)),
     Operation("send", "send", "ib_send_bw", (64 * KIB, MIB)),
     Operation("write with immediate", "write_imm", None, (64 * KIB,)),
-    Operation("compare and swap", "cmp_swap", None, (8,)),
-    Operation("fetch and add", "fetch_add", None, (8,)),
+    Operation("compare and swap", "cmp_swap", None, (8,), atomic=True),
+    Operation("fetch and add", "fetch_add", None, (8,), atomic=True),
     Operation("atomic write", "atomic_write", None, (8,)),
 )
 
@@ -68,7 +83,8 @@ class Line(NamedTuple):
 
 
 def lines():
-    return [Line(m, o, size) for m in MEMORY for o in OPERATIONS for size in o.sizes]
+    return [Line(m, o, size) for m in MEMORY for o in OPERATIONS for size in o.sizes
+            if m.atomics or not o.atomic]
 
 
 def measured(plan):
@@ -76,7 +92,8 @@ def measured(plan):
 
 
 def tests_of(plan):
-    return [perftest.Test(line.operation.program, line.size, line.count, line.memory.perftest)
+    return [perftest.Test(line.operation.program, line.size, line.count, line.memory.perftest,
+                          line.memory.server)
             for line in measured(plan)]
 
 
@@ -93,6 +110,8 @@ def script(folder, plan):
     return f"""
 echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
 echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages
+echo vfio-pci > /sys/bus/pci/devices/{FUNCTION}/driver_override
+echo {FUNCTION} > /sys/bus/pci/drivers_probe
 {perftest.script(tests_of(plan))}
 echo "=== datacheck"
 exec {datacheck(folder, plan)}
@@ -127,7 +146,7 @@ def progress(plan, log):
 
 
 def run_vm(plan, kernel):
-    """Figures of the measured lines, and what the check said of all."""
+    """Outcomes of the measured lines, and what the check said of all."""
     folder = programs.ensure()
     text = script(folder, plan)
     vm.prepare(kernel)
@@ -136,23 +155,28 @@ def run_vm(plan, kernel):
             ui.step("Running perftest and the data check in the VM", quiet=False,
                     watch=progress(plan, log)):
         result = vm.run(["/bin/sh", "-c", text], kernel=kernel, name="lab-run",
-                        stdout=out.fileno())
+                        devices=DEVICES, stdout=out.fileno())
     if result.panic:
         raise ui.LabError("the kernel panicked", log=result.kernel_log,
                           tail=result.panic.splitlines()[-20:])
     speed, _, checks = log.read_text(errors="replace").partition("=== datacheck\n")
-    figures = perftest.parse(tests_of(plan), speed)
+    outcomes = perftest.outcomes(tests_of(plan), speed)
     told = result.stderr.decode(errors="replace").splitlines()
-    return figures, verified(plan, checks), told, result
+    return outcomes, verified(plan, checks), told, result
 
 
-def show(plan, figures, checks):
-    speed = dict(zip(measured(plan), figures))
+def speed_words(outcome):
+    if outcome is None:
+        return "-"
+    return "FAILED" if isinstance(outcome, perftest.Failure) else f"{outcome.average:.1f}"
+
+
+def show(plan, outcomes, checks):
+    speed = dict(zip(measured(plan), outcomes))
     rows = []
     for line, (right, count) in zip(plan, checks):
-        figure = speed.get(line)
         rows.append([line.memory.title, line.operation.title, size_words(line.size),
-                     f"{figure.average:.1f}" if figure else "-",
+                     speed_words(speed.get(line)),
                      f"yes, {count:,} bytes" if right else "NO"])
     ui.table(["memory region", "operation", "size", "MB/s", "data verified"], rows)
 
@@ -166,13 +190,17 @@ def main(argv):
     args = parser.parse_args(argv)
 
     plan = lines()
-    figures, checks, told, result = run_vm(plan, args.kernel)
-    show(plan, figures, checks)
+    outcomes, checks, told, result = run_vm(plan, args.kernel)
+    show(plan, outcomes, checks)
     bad = sum(not right for right, _ in checks)
-    if bad or result.status or result.reports:
+    failures = [o for o in outcomes if isinstance(o, perftest.Failure)]
+    if bad or failures or result.status or result.reports:
         what = f"{bad} of {len(plan)} lines are not verified" if bad else \
+               f"perftest failed {len(failures)} times" if failures else \
                "the kernel complained" if result.reports else \
                f"the data check gave exit status {result.status}"
-        raise ui.LabError(what, tail=[*told[-10:], *map(str, result.reports[:5])],
+        why = [f"{' '.join([f.test.program, *f.test.options, *f.test.server])}: {f.why}"
+               for f in failures[:5]]
+        raise ui.LabError(what, tail=[*why, *told[-10:], *map(str, result.reports[:5])],
                           log=result.kernel_log)
     return 0

@@ -271,6 +271,9 @@ const struct memory_kind *memory_kind(const char *name)
 	for (i = 0; i < nr_memory_kinds; i++)
 		if (!strcmp(memory_kinds[i].name, name))
 			return &memory_kinds[i];
+	for (i = 0; i < nr_dmabuf_kinds; i++)
+		if (!strcmp(dmabuf_kinds[i].name, name))
+			return &dmabuf_kinds[i];
 	abort();
 }
 

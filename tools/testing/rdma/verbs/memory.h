@@ -40,6 +40,7 @@ extern const size_t nr_memory_kinds;
 extern const struct memory_kind dmabuf_kinds[];
 extern const size_t nr_dmabuf_kinds;
 
+/* One of either list; there is no other name. */
 const struct memory_kind *memory_kind(const char *name);
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size);
 void memory_unmap(struct memory *mem);

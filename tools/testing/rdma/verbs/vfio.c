@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "vfio.h"
@@ -193,6 +194,29 @@ int vfio_dmabuf(const struct vfio *v, unsigned int bar,
 		fd = -errno;
 	free(feature);
 	return fd;
+}
+
+int vfio_memory(const struct vfio *v, unsigned int bar,
+		const struct vfio_range *ranges, u32 nr, struct memory *mem)
+{
+	unsigned char *p;
+	u64 at = 0;
+	u32 i;
+
+	mem->fd = vfio_dmabuf(v, bar, ranges, nr);
+	if (mem->fd < 0)
+		return mem->fd;
+	/* vfio has no mmap() of dma-bufs: the same ranges by its own fd */
+	p = mmap(NULL, mem->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	mem->base = p;
+	for (i = 0; i < nr; at += ranges[i++].len)
+		if (mmap(p + at, ranges[i].len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, v->fd,
+			 v->bar + ranges[i].offset) == MAP_FAILED)
+			return -errno;
+	return 0;
 }
 
 int vfio_enable_memory(const struct vfio *v, int on)

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "memory.h"
 #include "util.h"
 
 struct vfio {
@@ -18,6 +19,11 @@ struct vfio {
 	u64 bar;		/* and of the BAR */
 	size_t bar_size;
 };
+
+/* QEMU's ivshmem: a BAR of any size that is plain memory. */
+#define IVSHMEM_VENDOR	0x1af4
+#define IVSHMEM_DEVICE	0x1110
+#define IVSHMEM_BAR	2
 
 struct vfio_range {
 	u64 offset, len;
@@ -33,6 +39,10 @@ void vfio_close(struct vfio *v);
 /* The fd of a dma-buf of ranges of the BAR, or a negative errno value. */
 int vfio_dmabuf(const struct vfio *v, unsigned int bar,
 		const struct vfio_range *ranges, u32 nr);
+
+/* The same for mem->size bytes, and a mapping of them in the same order. */
+int vfio_memory(const struct vfio *v, unsigned int bar,
+		const struct vfio_range *ranges, u32 nr, struct memory *mem);
 
 /* Let the function answer to its BARs, or not: the latter revokes dma-bufs. */
 int vfio_enable_memory(const struct vfio *v, int on);

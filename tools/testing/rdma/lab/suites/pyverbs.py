@@ -17,13 +17,19 @@ EXPECTED = FOLDER / "expected.txt"
 HEAD = """\
 # SPDX-License-Identifier: GPL-2.0
 #
-# What each test of rdma-core does on rxe: ok, skip or fail, and its name.
+# What each test of rdma-core does on rxe: ok, skip or fail, and its name. Those
+# of dma-bufs are done twice, with memory of the system heap and of udmabuf.
 # Written by `./lab check --accept pyverbs`: look at the difference first.
 """
 
 
 # Some tests want huge pages
 SCRIPT = 'echo 32 >/proc/sys/vm/nr_hugepages; exec "$@"'
+
+# What the tests' names get in front, and more arguments of run_tests.py. Where
+# there is no GPU, --gtt means udmabuf instead of the heap.
+RUNS = {"pyverbs": ("", ()),
+        "pyverbs-udmabuf": ("udmabuf:", ("--gtt", "-k", "DmaBuf"))}
 
 
 def read_expected():
@@ -51,33 +57,42 @@ def copy_tests():
     return copy
 
 
-def run(report, accept=False):
-    python = userspace.ensure_pyverbs()
+def run_tests(report, name, expected):
+    """One of RUNS: (result, log) by the test's name."""
+    prefix, more = RUNS[name]
+    env = {**os.environb, b"PYTHONPATH": os.fsencode(userspace.ensure_pyverbs())}
     tests = copy_tests()
-    env = {**os.environb, b"PYTHONPATH": os.fsencode(python)}
-    log = paths.log(f"check/pyverbs-{report.kernel}.log")
-    expected = read_expected()
+    log = paths.log(f"check/{name}-{report.kernel}.log")
+    total = sum((":" in test) == bool(prefix) for test in expected)
 
     def so_far():
-        return log.read_bytes().count(b"ok "), len(expected) or None, "tests"
+        return log.read_bytes().count(b"ok "), total or None, "tests"
 
     # unittest talks in half lines: not into the same file
     with open(log, "wb") as out, open(f"{log}.stderr", "wb") as err, \
-            ui.step("Running rdma-core's tests", watch=so_far):
-        report.vm("pyverbs", ["sh", "-c", SCRIPT, "pyverbs", "/usr/bin/python3", "-B",
-                              FOLDER / "outcomes.py", tests / "run_tests.py", "--dev", "rxe0"],
+            ui.step(f"Running rdma-core's tests ({name})", watch=so_far):
+        report.vm(name, ["sh", "-c", SCRIPT, "pyverbs", "/usr/bin/python3", "-B",
+                         FOLDER / "outcomes.py", tests / "run_tests.py", "--dev", "rxe0",
+                         *more],
                   env=env, stdout=out.fileno(), stderr=err.fileno())
     results = ktap.parse(log.read_text(errors="replace"))
-    seen = {r.name: r for r in results}
-    if accept and "report" not in seen:
-        write_expected({name: r.status for name, r in seen.items()})
+    return {prefix + r.name: (r, log) for r in results}
+
+
+def run(report, accept=False):
+    expected = read_expected()
+    seen = {}
+    for name in RUNS:
+        seen |= run_tests(report, name, expected)
+    if accept and not any(prefix + "report" in seen for prefix, _ in RUNS.values()):
+        write_expected({name: result.status for name, (result, _) in seen.items()})
         expected = read_expected()
-    compare(report, expected, seen, log)
+    compare(report, expected, seen)
 
 
-def compare(report, expected, seen, log):
+def compare(report, expected, seen):
     """Each test did what the list says; each in the list was there."""
-    for name, result in seen.items():
+    for name, (result, log) in seen.items():
         wanted = expected.get(name)
         if wanted is None:
             report.fail(name, f"{result.status}, and not in {EXPECTED.name}\n{result.why}", log)
@@ -88,4 +103,4 @@ def compare(report, expected, seen, log):
         else:
             report.ok(name)
     for name in expected.keys() - seen.keys():
-        report.fail(name, f"did not run, expected {expected[name]}", log)
+        report.fail(name, f"did not run, expected {expected[name]}")
