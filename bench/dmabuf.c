@@ -47,9 +47,6 @@
 #define WHOLE		(2 * MIB)
 #define WRITE_MOST	MIB
 
-#define IVSHMEM_VENDOR	0x1af4
-#define IVSHMEM_DEVICE	0x1110
-#define IVSHMEM_BAR	2
 /* Of each region that the BAR is taken away from */
 #define REVOKE_BYTES	(64 * KIB)
 #define MOST_REVOKED	10000

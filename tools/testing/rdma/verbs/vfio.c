@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "vfio.h"
 
 /* Newer than the C library's headers may be */

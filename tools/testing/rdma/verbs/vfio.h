@@ -10,8 +10,9 @@
 
 #include <stddef.h>
 
-#include "memory.h"
 #include "util.h"
+
+struct memory;
 
 struct vfio {
 	int iommufd, fd;
