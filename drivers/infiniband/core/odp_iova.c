@@ -607,11 +607,11 @@ static bool span_lacks(const struct ib_odp_span *span,
 static bool walk_has_peer(const struct odp_walk *walk, unsigned long start,
 			  unsigned long end)
 {
-	unsigned long va;
+	unsigned int page = span_page(start);
+	unsigned int nr = (end - start) >> PAGE_SHIFT;
 
-	for (va = start; va < end; va += PAGE_SIZE)
-		if (is_pci_p2pdma_page(hmm_pfn_to_page(
-				walk->pfns[span_page(va)])))
+	for (; nr; nr--, page++)
+		if (is_pci_p2pdma_page(hmm_pfn_to_page(walk->pfns[page])))
 			return true;
 	return false;
 }
