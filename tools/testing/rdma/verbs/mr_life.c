@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -493,6 +494,100 @@ static void add_dirty(void)
 			 tests[i].memory, tests[i].written ? "write" : "read");
 }
 
+#define NR_QPS	3
+#define NR_RECV	2
+
+static int qp_state(struct ibv_qp *qp, enum ibv_qp_state state)
+{
+	struct ibv_qp_attr attr = { .qp_state = state, .port_num = PAIR_PORT };
+	int mask = IBV_QP_STATE;
+
+	if (state == IBV_QPS_INIT)
+		mask |= IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS;
+	return -ibv_modify_qp(qp, &attr, mask);
+}
+
+/* Receives that nothing comes for, and that end when the queue pair does. */
+static int flush_receives(struct ibv_qp *qp)
+{
+	struct ibv_recv_wr wr = { 0 }, *bad;
+	int i, err = qp_state(qp, IBV_QPS_INIT);
+
+	for (i = 0; !err && i < NR_RECV; i++) {
+		wr.wr_id = i;
+		err = -ibv_post_recv(qp, &wr, &bad);
+	}
+	return err ? err : qp_state(qp, IBV_QPS_ERR);
+}
+
+/* All of each queue pair that is not reset, in order, and none of the other. */
+static int check_flushed(struct ibv_cq *cq, struct ibv_qp **qp, int reset)
+{
+	int left = (NR_QPS - 1) * NR_RECV, next[NR_QPS] = { 0 };
+	time_t end = time(NULL) + 60;
+	struct ibv_wc wc;
+	int i, n;
+
+	while (left) {
+		n = ibv_poll_cq(cq, 1, &wc);
+		if (!n && time(NULL) < end)
+			continue;
+		if (n != 1)
+			return -ETIMEDOUT;
+		for (i = 0; i < NR_QPS; i++)
+			if (qp[i]->qp_num == wc.qp_num)
+				break;
+		if (i == NR_QPS || i == reset || wc.wr_id != (u64)next[i]++)
+			return -EBADMSG;
+		left--;
+	}
+	return ibv_poll_cq(cq, 1, &wc) ? -EEXIST : 0;
+}
+
+static int reset_round(struct ibv_cq *cq, struct ibv_qp **qp, int reset)
+{
+	int i, err = 0;
+
+	for (i = 0; !err && i < NR_QPS; i++)
+		err = flush_receives(qp[i]);
+	usleep(10000);		/* for completions to be there */
+	if (!err)
+		err = qp_state(qp[reset], IBV_QPS_RESET);
+	if (!err)
+		err = check_flushed(cq, qp, reset);
+	for (i = 0; !err && i < NR_QPS; i++)
+		err = qp_state(qp[i], IBV_QPS_RESET);
+	return err;
+}
+
+/* A queue pair that is used again does not see what it did before. */
+static enum ktap_result run_reset_qp(const void *arg)
+{
+	struct ibv_cq *cq = ibv_create_cq(rxe[0].ctx, 15, NULL, NULL, 0);
+	struct ibv_qp_init_attr attr = {
+		.send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,
+		.cap = { .max_send_wr = 1, .max_recv_wr = NR_RECV,
+			 .max_send_sge = 1, .max_recv_sge = 1 },
+	};
+	struct ibv_qp *qp[NR_QPS] = { NULL };
+	int i, err = cq ? 0 : -errno;
+
+	(void)arg;
+	for (i = 0; !err && i < NR_QPS; i++) {
+		qp[i] = ibv_create_qp(rxe[0].pd, &attr);
+		err = qp[i] ? 0 : -errno;
+	}
+	/* Often enough for the completion queue to wrap at any place. */
+	for (i = 0; !err && i < 60; i++)
+		err = reset_round(cq, qp, i % NR_QPS);
+	for (i = 0; i < NR_QPS; i++)
+		if (qp[i])
+			ibv_destroy_qp(qp[i]);
+	if (cq)
+		ibv_destroy_cq(cq);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
 int main(int argc, char **argv)
 {
 	ktap_add(run_accounting, NULL, "life/accounting");
@@ -506,5 +601,6 @@ int main(int argc, char **argv)
 	ktap_add(run_threads, NULL, "life/threads_on_one_region");
 	ktap_add(run_dirty, NULL, "life/dirty");
 	add_dirty();
+	ktap_add(run_reset_qp, NULL, "life/reset_qp");
 	return fixture_main(argc, argv);
 }
