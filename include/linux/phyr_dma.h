@@ -125,6 +125,7 @@ dma_addr_t phyr_window_addr(const struct phyr_window *win, size_t offset,
 			    phys_addr_t phys);
 
 /* Between here and the IOMMU: see drivers/iommu/dma-iommu.c. */
+#ifdef CONFIG_IOMMU_DMA
 int dma_iova_link_phyr(struct device *dev, struct dma_iova_state *state,
 		       size_t offset, struct phyr_cursor *cur, size_t largest,
 		       enum dma_data_direction dir, unsigned long attrs,
@@ -132,5 +133,30 @@ int dma_iova_link_phyr(struct device *dev, struct dma_iova_state *state,
 void dma_iova_unlink_sparse(struct device *dev, struct dma_iova_state *state,
 			    size_t offset, size_t size,
 			    enum dma_data_direction dir, unsigned long attrs);
+void dma_iova_free_sparse(struct device *dev, struct dma_iova_state *state);
+#else
+/* No state is ever allocated. */
+static inline int dma_iova_link_phyr(struct device *dev,
+				     struct dma_iova_state *state, size_t offset,
+				     struct phyr_cursor *cur, size_t largest,
+				     enum dma_data_direction dir,
+				     unsigned long attrs, gfp_t gfp)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void dma_iova_unlink_sparse(struct device *dev,
+					  struct dma_iova_state *state,
+					  size_t offset, size_t size,
+					  enum dma_data_direction dir,
+					  unsigned long attrs)
+{
+}
+
+static inline void dma_iova_free_sparse(struct device *dev,
+					struct dma_iova_state *state)
+{
+}
+#endif
 
 #endif /* _LINUX_PHYR_DMA_H */

@@ -40,6 +40,7 @@
 #include <linux/phyr_dma.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
+#include <linux/swiotlb.h>
 
 enum phyr_dma_how {
 	PHYR_DMA_NONE,
@@ -248,7 +249,7 @@ static bool phyr_dma_is_direct(const struct phyr_dma *dma)
 {
 	return (dma->attrs & DMA_ATTR_REQUIRE_COHERENT) &&
 	       !(dma->flags & PHYR_DMA_P2P) && !use_dma_iommu(dma->dev) &&
-	       !dma_need_unmap(dma->dev);
+	       !dma_need_unmap(dma->dev) && !is_swiotlb_force_bounce(dma->dev);
 }
 
 /*
@@ -578,8 +579,7 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 {
 	u64 total = dma->nr_pages << PAGE_SHIFT;
 
-	cur->dma = dma;
-	cur->at.left = 0;
+	*cur = (struct phyr_dma_cursor) { .dma = dma };
 	if (offset >= total)
 		return;
 	length = min(length, total - offset);

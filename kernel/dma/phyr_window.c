@@ -14,34 +14,89 @@
  *    nothing to do (PHYR_WINDOW_DIRECT);
  *  - else, where the IOVA space has no room for the window for one, each page is
  *    mapped by itself, and the owner of the window keeps its address
- *    (PHYR_WINDOW_EACH).
+ *    (PHYR_WINDOW_EACH). Windows together take half of the IOVA space at most.
  *
  * The process goes on using the memory, so nothing is ever bounced, and caches
  * are coherent: devices that need more cannot have a window.
  *
  * Locking: none here. Linking and unlinking do not sleep, for their callers hold
  * the lock that the MMU notifier takes. The caller keeps others off the part of
- * the window that it works on; parts beside each other need no lock.
+ * the window that it works on; parts beside each other need no lock. What is
+ * allocated while a page is linked is so without reclaim.
  */
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/export.h>
 #include <linux/iommu-dma.h>
+#include <linux/iommu.h>
+#include <linux/mutex.h>
 #include <linux/phyr_dma.h>
+#include <linux/swiotlb.h>
+#include <linux/xarray.h>
+
+/*
+ * IOVA that windows take, in pages, by IOMMU domain. A window costs its owner
+ * nothing, and may be as large as the memory of a process can be: whoever makes
+ * many must leave addresses for those who have to have some.
+ */
+static DEFINE_MUTEX(phyr_window_lock);
+static DEFINE_XARRAY(phyr_window_used);
+
+/* Half of what the device can be given. */
+static u64 phyr_window_most(struct device *dev, const struct iommu_domain *domain)
+{
+	u64 last = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+
+	return min_t(u64, last, domain->geometry.aperture_end) / 2 >> PAGE_SHIFT;
+}
+
+/* Take or give back IOVA in the account of a domain; false: there is no more. */
+static bool phyr_window_account(struct device *dev, unsigned long pages, bool take)
+{
+	struct iommu_domain *domain = iommu_get_dma_domain(dev);
+	unsigned long index = (unsigned long)domain, used;
+	void *entry = xa_load(&phyr_window_used, index);
+
+	lockdep_assert_held(&phyr_window_lock);
+	used = entry ? xa_to_value(entry) : 0;
+	if (take && used + pages > phyr_window_most(dev, domain))
+		return false;
+	used = take ? used + pages : used - pages;
+	if (!used)
+		xa_erase(&phyr_window_used, index);
+	else if (xa_err(xa_store(&phyr_window_used, index, xa_mk_value(used),
+				 GFP_KERNEL)))
+		return false;
+	return true;
+}
+
+static bool phyr_window_alloc(struct phyr_window *win, size_t size)
+{
+	bool done = false;
+
+	mutex_lock(&phyr_window_lock);
+	if (phyr_window_account(win->dev, size >> PAGE_SHIFT, true)) {
+		done = dma_iova_try_alloc(win->dev, &win->state, 0, size);
+		if (!done)
+			phyr_window_account(win->dev, size >> PAGE_SHIFT, false);
+	}
+	mutex_unlock(&phyr_window_lock);
+	return done;
+}
 
 /*
  * Behind an IOMMU any page can be given an address that the device reaches, and
- * whole pages are never bounced.
+ * none is bounced, unless the IOMMU's pages are larger.
  */
 static bool phyr_window_is_possible(struct device *dev)
 {
 	if (!dev->dma_mask || !dev_is_dma_coherent(dev))
 		return false;
 	if (use_dma_iommu(dev))
-		return true;
+		return dma_get_merge_boundary(dev) < PAGE_SIZE;
 	if (IS_ENABLED(CONFIG_DMA_NEED_SYNC) && !dev_dma_skip_sync(dev))
 		return false;
-	return !dma_addressing_limited(dev);
+	return !dma_addressing_limited(dev) && !is_swiotlb_force_bounce(dev);
 }
 
 /**
@@ -57,7 +112,7 @@ static bool phyr_window_is_possible(struct device *dev)
  * Context: may sleep.
  *
  * Return: 0, or with nothing to close
- * -EINVAL for a window of no pages, or
+ * -EINVAL for a window of no whole pages, or
  * -EOPNOTSUPP for a device whose DMA is not coherent, or that cannot reach all
  * memory.
  */
@@ -65,16 +120,16 @@ int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
 		     enum dma_data_direction dir)
 {
 	*win = (struct phyr_window) {};
-	/* The top bit of the span's length is the IOMMU layer's own. */
-	if (!size || !PAGE_ALIGNED(size) || size > SIZE_MAX / 2)
+	if (!size || !PAGE_ALIGNED(size))
 		return -EINVAL;
 	if (!phyr_window_is_possible(dev))
 		return -EOPNOTSUPP;
 
 	win->dev = dev;
 	win->dir = dir;
-	if (use_dma_iommu(dev) && dma_get_merge_boundary(dev) < PAGE_SIZE &&
-	    dma_iova_try_alloc(dev, &win->state, 0, size))
+	/* The top bit of the span's length is the IOMMU layer's own. */
+	if (use_dma_iommu(dev) && size <= SIZE_MAX / 2 &&
+	    phyr_window_alloc(win, size))
 		win->how = PHYR_WINDOW_IOVA;
 	else if (!use_dma_iommu(dev) && !dma_need_unmap(dev))
 		win->how = PHYR_WINDOW_DIRECT;
@@ -92,8 +147,14 @@ EXPORT_SYMBOL_GPL(phyr_window_open);
  */
 void phyr_window_close(struct phyr_window *win)
 {
-	if (win->how == PHYR_WINDOW_IOVA)
-		dma_iova_free(win->dev, &win->state);
+	if (win->how == PHYR_WINDOW_IOVA) {
+		size_t size = dma_iova_size(&win->state);
+
+		dma_iova_free_sparse(win->dev, &win->state);
+		mutex_lock(&phyr_window_lock);
+		phyr_window_account(win->dev, size >> PAGE_SHIFT, false);
+		mutex_unlock(&phyr_window_lock);
+	}
 	*win = (struct phyr_window) {};
 }
 EXPORT_SYMBOL_GPL(phyr_window_close);
@@ -116,7 +177,7 @@ int phyr_window_link(struct phyr_window *win, size_t offset,
 		     struct phyr_cursor *cur, size_t largest)
 {
 	return dma_iova_link_phyr(win->dev, &win->state, offset, cur, largest,
-				  win->dir, 0, GFP_ATOMIC | __GFP_NOWARN);
+				  win->dir, 0, GFP_NOWAIT | __GFP_NOWARN);
 }
 EXPORT_SYMBOL_GPL(phyr_window_link);
 
@@ -143,7 +204,8 @@ EXPORT_SYMBOL_GPL(phyr_window_sync);
  * @size: how much, in bytes, page granular; it may have holes, and must not cut
  *	what was linked as one large entry
  *
- * One flush of the IOTLB, after which the device reaches none of the pages.
+ * One flush of the IOTLB, after which the device reaches none of the pages. The
+ * IOMMU's tables for parts that are unlinked as a whole are freed.
  * Context: any; does not sleep.
  */
 void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size)

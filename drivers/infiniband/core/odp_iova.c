@@ -28,7 +28,8 @@
  * the pages that it brings in. What the device may use is what its driver's
  * table has, which the driver fills from ib_odp_dma_begin(). When pages go, the
  * driver clears its table first, then they are unlinked: all pages of a span by
- * one call and one flush of the IOTLB. A span that is one huge page of the CPU is
+ * one call and one flush of the IOTLB; page by page only where the IOVA space had
+ * no room. With the last page goes the IOMMU's table of the span. A span that is one huge page of the CPU is
  * one entry of the IOMMU's page table, too, and goes as a whole: when a part of
  * it is invalidated, the driver is told of all of it.
  *
@@ -41,7 +42,7 @@
  *   that reclaim takes		so none may be taken under a span's lock
  *   span->lock (rw_semaphore)	Read: use pages by their entries. Write: change
  *				entries, kill the span. Taken in reclaim: nothing
- *				under it may allocate. One span's at a time.
+ *				under it may reclaim. One span's at a time.
  *   the driver's own		in ib_odp_ops.invalidate(), for its table
  *   region->spans' xa_lock	of the xarray
  *   region->request_lock	list of faults in progress; nests in nothing
@@ -104,6 +105,9 @@
 
 /* Spans of a region that have no page. */
 #define ODP_SPAN_EMPTY	XA_MARK_0
+
+/* Pages that are mapped one by one are the process's own, or not at all. */
+#define ODP_EACH_ATTRS	DMA_ATTR_REQUIRE_COHERENT
 
 /* How long an empty span stays, for pages that come back soon. */
 #define ODP_REAP_DELAY	(HZ / 10)
@@ -192,37 +196,54 @@ static unsigned long entry_pfn(unsigned long entry)
 	return entry & ~HMM_PFN_FLAGS;
 }
 
-/* The valid pages of a part of a span are from *start to *end; false: none. */
-static bool span_narrow(const struct ib_odp_span *span, unsigned long *start,
-			unsigned long *end)
+/* How many pages of a part of a span are valid; they are from *start to *end. */
+static unsigned int span_narrow(const struct ib_odp_span *span,
+				unsigned long *start, unsigned long *end)
 {
-	if (!span->nr_valid)
-		return false;
-	while (*start < *end &&
-	       !(span->pfns[span_page(*start)] & HMM_PFN_VALID))
-		*start += PAGE_SIZE;
-	while (*start < *end &&
-	       !(span->pfns[span_page(*end - 1)] & HMM_PFN_VALID))
-		*end -= PAGE_SIZE;
-	return *start < *end;
+	unsigned long va, first = *end, last = *start;
+	unsigned int nr = 0;
+
+	for (va = *start; va < *end && nr < span->nr_valid; va += PAGE_SIZE) {
+		if (!(span->pfns[span_page(va)] & HMM_PFN_VALID))
+			continue;
+		first = min(first, va);
+		last = va + PAGE_SIZE;
+		nr++;
+	}
+	*start = first;
+	*end = last;
+	return nr;
+}
+
+/* All that the IOMMU's table of a span covers, where it is the region's alone. */
+static void span_slot(const struct ib_odp_span *span, unsigned long *start,
+		      unsigned long *end)
+{
+	if (IS_ALIGNED(span->odp->base, ODP_SPAN_SIZE)) {
+		*start = ALIGN_DOWN(*start, ODP_SPAN_SIZE);
+		*end = *start + ODP_SPAN_SIZE;
+	}
 }
 
 /* The device gets at pages no longer; its driver has cleared its table. */
 static void span_unlink(struct ib_odp_span *span, unsigned long start,
-			unsigned long end)
+			unsigned long end, bool all)
 {
 	struct ib_odp *odp = span->odp;
 	struct phyr_window *win = &odp->window;
 	unsigned long va;
 
-	if (win->how == PHYR_WINDOW_IOVA)
+	if (win->how == PHYR_WINDOW_IOVA) {
+		if (all)
+			span_slot(span, &start, &end);
 		phyr_window_unlink(win, start - odp->base, end - start);
+	}
 	if (win->how != PHYR_WINDOW_EACH)
 		return;
 	for (va = start; va < end; va += PAGE_SIZE)
 		if (span->pfns[span_page(va)] & HMM_PFN_VALID)
 			dma_unmap_phys(win->dev, span->dma[span_page(va)],
-				       PAGE_SIZE, win->dir, 0);
+				       PAGE_SIZE, win->dir, ODP_EACH_ATTRS);
 }
 
 /* Forget pages: nobody uses them after this, those written become dirty. */
@@ -260,19 +281,21 @@ static bool span_drop(struct ib_odp_span *span, unsigned long start,
 		      unsigned long end, bool block, unsigned int *dropped)
 {
 	struct ib_odp *odp = span->odp;
+	unsigned int nr;
 
 	lockdep_assert_held_write(&span->lock);
 	*dropped = 0;
-	if (!span_narrow(span, &start, &end))
-		return true;
-	if (span->huge) {
+	if (span->huge && start < end) {
 		start = span_start(span);
 		end = span_end(span);
 	}
+	nr = span_narrow(span, &start, &end);
+	if (!nr)
+		return true;
 	if (odp->ops) {
 		if (!odp->ops->invalidate(odp, start, end, block))
 			return false;
-		span_unlink(span, start, end);
+		span_unlink(span, start, end, nr == span->nr_valid);
 		span->huge = false;
 	}
 	*dropped = span_forget(span, start, end);
@@ -556,7 +579,7 @@ static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
 		phys_addr_t phys =
 			PFN_PHYS(entry_pfn(walk->pfns[span_page(va)]));
 		dma_addr_t addr = dma_map_phys(win->dev, phys, PAGE_SIZE,
-					       win->dir, 0);
+					       win->dir, ODP_EACH_ATTRS);
 
 		if (dma_mapping_error(win->dev, addr))
 			goto err_unmap;
@@ -568,7 +591,7 @@ err_unmap:
 	while (va > start) {
 		va -= PAGE_SIZE;
 		dma_unmap_phys(win->dev, span->dma[span_page(va)], PAGE_SIZE,
-			       win->dir, 0);
+			       win->dir, ODP_EACH_ATTRS);
 	}
 	return -ENOMEM;
 }
@@ -592,6 +615,8 @@ static int span_link_run(struct ib_odp_span *span, const struct odp_walk *walk,
 			       huge ? ODP_SPAN_SIZE : PAGE_SIZE);
 	if (!ret)
 		span->huge = huge;
+	else if (ret != -ENOMEM)
+		ret = -EIO;
 	return ret;
 }
 
@@ -846,7 +871,7 @@ static bool odp_owner_lives(struct ib_odp *odp)
  *
  * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory or the
  * region is not there; -EREMOTEIO where it is MMIO of a PCI device and another one
- * would have to reach it; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
+ * would have to reach it; -EIO where the IOMMU cannot map it; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
  * again.
  */
 int ib_odp_fault(struct ib_odp *odp, unsigned long va, size_t len,
@@ -1128,7 +1153,7 @@ static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
 
 /**
  * ib_odp_dma_begin - see where a device finds memory of a region
- * @odp: the region, with ib_odp_use_dma(), not released before ib_odp_dma_end()
+ * @odp: the region, held, with ib_odp_use_dma()
  * @va: address of the first byte, in the region
  * @len: bytes wanted, not 0
  * @write: only if the device may write it
@@ -1143,7 +1168,8 @@ static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
  * Context: process; may sleep until a fault or an invalidation has changed the
  * page entries. Any number of callers may be in the same memory at once.
  *
- * Return: true, or false where the first page has to be brought in first.
+ * Return: true, or false where the first page has to be brought in first, and
+ * always in a region that is released.
  */
 bool ib_odp_dma_begin(struct ib_odp *odp, unsigned long va, size_t len,
 		      bool write, struct ib_odp_dma_piece *piece)
@@ -1288,8 +1314,8 @@ EXPORT_SYMBOL(ib_odp_get_implicit);
  *
  * Context: process.
  *
- * Return: 0, or -EOPNOTSUPP where the device's DMA is not coherent or does not
- * reach all memory; then the region is to be released.
+ * Return: 0, or -EOPNOTSUPP where the device's DMA is not coherent, is bounced, or
+ * does not reach all memory; then the region is to be released.
  */
 int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
 		   void *driver)
@@ -1318,7 +1344,7 @@ EXPORT_SYMBOL(ib_odp_use_dma);
  * ib_odp_release - end a region
  * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
  *
- * No access may be going on or be made afterwards. A driver with DMA is called to
+ * No access by ib_odp_access_begin() may be going on or be made afterwards. A driver with DMA is called to
  * clear its table of what it still has. Faults may: they end without
  * effect, and are not waited for.
  *

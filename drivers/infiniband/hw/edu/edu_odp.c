@@ -167,35 +167,53 @@ static int edu_odp_fill(struct edu_mr *mr, unsigned long va,
 	return 0;
 }
 
+/* Put what there is into the table. -EAGAIN: the first page is not there. */
+static int edu_odp_take(struct edu_mr *mr, unsigned long va, u64 len, bool write)
+{
+	struct ib_odp_dma_piece piece;
+	int ret;
+
+	while (len) {
+		if (!ib_odp_dma_begin(mr->odp, va, len, write, &piece))
+			return -EAGAIN;
+		ret = edu_odp_fill(mr, va, &piece);
+		ib_odp_dma_end(&piece);
+		if (ret)
+			return ret;
+		va += piece.len;
+		len -= piece.len;
+	}
+	return 0;
+}
+
 /*
- * Bring in what a copy missed, or a part of it. Where it takes long, or there is
- * no memory at the moment, do nothing: the copy comes again, if its MRs still
- * exist and no signal ends it.
+ * Bring in what a copy missed. Where it takes long, where there is no memory at
+ * the moment, or the pages went again: do nothing. The copy comes again, if its
+ * MRs still exist and no signal ends it.
  */
 static int edu_odp_bring_in(struct edu_mr *mr, unsigned long va, u64 len,
 			    bool write)
 {
-	struct ib_odp_dma_piece piece;
-	int ret = 0;
+	int ret = edu_odp_take(mr, va, len, write);
 
-	while (!ret && len) {
-		if (!ib_odp_dma_begin(mr->odp, va, len, write, &piece)) {
-			ret = ib_odp_fault_timeout(mr->odp, va, len,
-						   write ? IB_ODP_WRITE : 0,
-						   EDU_ODP_WAIT);
-			continue;
-		}
-		ret = edu_odp_fill(mr, va, &piece);
-		ib_odp_dma_end(&piece);
-		va += piece.len;
-		len -= piece.len;
+	if (ret == -EAGAIN) {
+		ret = ib_odp_fault_timeout(mr->odp, va, len,
+					   write ? IB_ODP_WRITE : 0,
+					   EDU_ODP_WAIT);
+		if (!ret)
+			ret = edu_odp_take(mr, va, len, write);
 	}
-	if (ret == -EAGAIN || ret == -EBUSY || ret == -EINTR ||
-	    ret == -ENOMEM) {
+	switch (ret) {
+	case -EAGAIN:
+	case -EBUSY:
+	case -EINTR:
+	case -ENOMEM:
+	case -ENODEV:	/* deregistered */
 		cond_resched();
 		return 0;
+	default:
+		return ret;
 	}
-	return ret;
 }
 
 /**
@@ -212,14 +230,18 @@ int edu_odp_fault(struct edu_missed *missed)
 	struct edu_mr *mr = missed->mr;
 	unsigned long first = missed->at >> PAGE_SHIFT;
 	unsigned long last = (missed->at + missed->len - 1) >> PAGE_SHIFT;
+	unsigned long page;
 	int ret = 0;
 
 	/* Under the engine's lock there is no memory to be had. */
-	for (; !ret && first <= last; first++)
-		ret = xa_reserve(&mr->pages, first, GFP_KERNEL);
+	for (page = first; !ret && page <= last; page++)
+		ret = xa_reserve(&mr->pages, page, GFP_KERNEL);
 	if (!ret)
 		ret = edu_odp_bring_in(mr, missed->at, missed->len,
 				       missed->dir == EDU_WRITE);
+	/* What was not filled */
+	for (page = first; page <= last; page++)
+		xa_release(&mr->pages, page);
 	edu_mr_put(mr);
 	return ret;
 }

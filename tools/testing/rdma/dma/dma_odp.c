@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -249,6 +250,66 @@ out:
 	return result(err, "copies");
 }
 
+/* Page tables of IOMMUs, in bytes. */
+static long iommu_tables(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[128];
+	long kib = -1;
+
+	while (f && kib < 0 && fgets(line, sizeof(line), f))
+		sscanf(line, "SecPageTables: %ld", &kib);
+	if (f)
+		fclose(f);
+	return kib < 0 ? -ENODATA : kib * (long)KIB;
+}
+
+/*
+ * One page in each of many places, each of which has a table of the IOMMU's of
+ * its own: the tables go with the pages, and all of them with the region.
+ */
+static enum ktap_result run_tables(const void *arg)
+{
+	const size_t places = 1000, len = places * 2 * MIB;
+	long before = iommu_tables(), full, empty, after;
+	unsigned char *p = mmap(NULL, len, RW, ANON, -1, 0);
+	struct ibv_mr *mr;
+	int err = 0;
+	size_t i;
+
+	(void)arg;
+	if (!edu_is_translated())
+		return ktap_skip("no IOMMU translates");
+	mr = p == MAP_FAILED ? NULL : ibv_reg_mr(edu.pd, p, len, ODP);
+	if (before < 0 || !mr)
+		return ktap_fail("set-up: %s", strerror(errno));
+	for (i = 0; !err && i < places; i++) {
+		struct ibv_sge sge = { (uintptr_t)p + i * 2 * MIB, 1, mr->lkey };
+
+		err = ibv_advise_mr(edu.pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+				    IBV_ADVISE_MR_FLAG_FLUSH, &sge, 1);
+	}
+	full = iommu_tables();
+	madvise(p, len, MADV_DONTNEED);
+	empty = iommu_tables();
+	ibv_dereg_mr(mr);
+	after = iommu_tables();
+	munmap(p, len);
+	ktap_diag("KiB: %ld, %ld with pages, %ld without, %ld in the end",
+		  before / (long)KIB, full / (long)KIB, empty / (long)KIB,
+		  after / (long)KIB);
+	if (err)
+		return ktap_fail("advice: %s", strerror(err));
+	/* The count may lack some that each processor has not told yet. */
+	if (full - before < (long)(places * PAGE / 2))
+		return edu_bits() < 32 ? ktap_skip("no room for a window") :
+					 ktap_fail("where are the tables?");
+	if (empty - before > (long)(places * PAGE / 4) ||
+	    after - before > (long)(places * PAGE / 4))
+		return ktap_fail("tables are left");
+	return KTAP_PASS;
+}
+
 /* Memory without a page, of which both ends are used. */
 static enum ktap_result run_sparse(const void *arg)
 {
@@ -441,6 +502,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		ktap_add(run_sparse, &sizes[i], "odp/sparse/%zuG",
 			 sizes[i] / GIB);
+	ktap_add(run_tables, NULL, "odp/tables");
 	ktap_add(run_implicit, NULL, "odp/implicit");
 	ktap_add(run_advise, NULL, "odp/advise");
 	ktap_add(run_hung, NULL, "odp/hung");
