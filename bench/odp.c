@@ -35,6 +35,7 @@
 /* Regions held at once, for their memory to stand out: empty ones, and full ones */
 #define MANY		1024
 #define MANY_FULL	32
+#define LEAST_OF	8	/* writes */
 /* The most that ibv_advise_mr() takes at once, in whole pages. */
 #define ADVISE_MOST	(1024 * MIB)
 
@@ -263,6 +264,20 @@ static u64 time_write(struct writer *w, const struct memory *mem,
 	return took;
 }
 
+/* What else happens only adds to a write, and to a short one much. */
+static u64 least_write(struct writer *w, const struct memory *mem,
+		       struct ibv_mr *mr, size_t len, bool *good)
+{
+	u64 least = time_write(w, mem, mr, len, good), took;
+	int i;
+
+	for (i = 1; i < LEAST_OF; i++) {
+		took = time_write(w, mem, mr, len, good);
+		least = took < least ? took : least;
+	}
+	return least;
+}
+
 static void take_writes(struct writer *w, struct write_result *r,
 			const struct memory *pinned, struct memory *odp, size_t len)
 {
@@ -275,11 +290,11 @@ static void take_writes(struct writer *w, struct write_result *r,
 	/* The first one of a connection is not like the others. */
 	writer_run(w, pinned_mr, (uintptr_t)pinned->base, len);
 	for (i = 0; i < repeat; i++) {
-		r->pinned[i] = time_write(w, pinned, pinned_mr, len, &pinned_good);
+		r->pinned[i] = least_write(w, pinned, pinned_mr, len, &pinned_good);
 		memory_drop(odp);
 		memory_fill(odp);
 		r->cold[i] = time_write(w, odp, odp_mr, len, &r->good);
-		r->warm[i] = time_write(w, odp, odp_mr, len, &r->good);
+		r->warm[i] = least_write(w, odp, odp_mr, len, &r->good);
 		memory_drop(odp);
 		r->absent[i] = time_write(w, odp, odp_mr, len, &r->good);
 	}
