@@ -5,8 +5,8 @@
  *
  * Functions that return int return 0 or a negative errno value.
  */
-#ifndef VFIO_H
-#define VFIO_H
+#ifndef RDMA_VFIO_H
+#define RDMA_VFIO_H
 
 #include <stddef.h>
 
