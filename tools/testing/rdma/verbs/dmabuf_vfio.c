@@ -32,35 +32,11 @@
 
 static struct vfio ivshmem;
 
-/* Ranges of the BAR, in an order of their own, for a dma-buf of mem->size. */
-static int map_ranges(struct memory *mem, const struct vfio_range *ranges,
-		      size_t nr)
-{
-	unsigned char *p;
-	u64 at = 0;
-	size_t i;
-
-	mem->fd = vfio_dmabuf(&ivshmem, IVSHMEM_BAR, ranges, nr);
-	if (mem->fd < 0)
-		return mem->fd;
-	/* vfio has no mmap() of dma-bufs: the same ranges by its own fd */
-	p = mmap(NULL, mem->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	mem->base = p;
-	for (i = 0; i < nr; at += ranges[i++].len)
-		if (mmap(p + at, ranges[i].len, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, ivshmem.fd,
-			 ivshmem.bar + ranges[i].offset) == MAP_FAILED)
-			return -errno;
-	return 0;
-}
-
 static int map_bar(struct memory *mem)
 {
 	const struct vfio_range all = { 0, mem->size };
 
-	return map_ranges(mem, &all, 1);
+	return vfio_memory(&ivshmem, IVSHMEM_BAR, mem, &all, 1);
 }
 
 /* Each range of another length, and no two next to each other. */
@@ -73,7 +49,8 @@ static int map_bar_ranges(struct memory *mem)
 		{ 11 * MIB, mem->size - 4 * MIB - 4096 },
 	};
 
-	return map_ranges(mem, ranges, ARRAY_SIZE(ranges));
+	return vfio_memory(&ivshmem, IVSHMEM_BAR, mem, ranges,
+			   ARRAY_SIZE(ranges));
 }
 
 static const struct memory_kind bar = {

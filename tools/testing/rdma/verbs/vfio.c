@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "vfio.h"
@@ -22,6 +23,22 @@ struct vfio_device_bind_iommufd {
 };
 
 #define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
+#endif
+
+#ifndef VFIO_DEVICE_ATTACH_IOMMUFD_PT
+struct vfio_device_attach_iommufd_pt {
+	__u32 argsz;
+	__u32 flags;
+	__u32 pt_id;
+};
+
+struct vfio_device_detach_iommufd_pt {
+	__u32 argsz;
+	__u32 flags;
+};
+
+#define VFIO_DEVICE_ATTACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 19)
+#define VFIO_DEVICE_DETACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 20)
 #endif
 
 #ifndef VFIO_DEVICE_FEATURE_DMA_BUF
@@ -195,17 +212,66 @@ int vfio_dmabuf(const struct vfio *v, unsigned int bar,
 	return fd;
 }
 
-int vfio_enable_memory(const struct vfio *v, int on)
+int vfio_memory(const struct vfio *v, unsigned int bar, struct memory *mem,
+		const struct vfio_range *ranges, u32 nr)
+{
+	unsigned char *p;
+	u64 at = 0;
+	u32 i;
+
+	mem->fd = vfio_dmabuf(v, bar, ranges, nr);
+	if (mem->fd < 0)
+		return mem->fd;
+	/* vfio has no mmap() of dma-bufs: the same ranges by its own fd */
+	p = mmap(NULL, mem->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	mem->base = p;
+	for (i = 0; i < nr; at += ranges[i++].len)
+		if (mmap(p + at, ranges[i].len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, v->fd,
+			 v->bar + ranges[i].offset) == MAP_FAILED)
+			return -errno;
+	return 0;
+}
+
+int vfio_attach(const struct vfio *v, u32 ioas)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach), .pt_id = ioas,
+	};
+
+	return ioctl(v->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach) ? -errno : 0;
+}
+
+int vfio_detach(const struct vfio *v)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+
+	return ioctl(v->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
+}
+
+static int set_command(const struct vfio *v, __u16 bit, int on)
 {
 	__u16 command;
 	off_t at = v->config + PCI_COMMAND;
 
 	if (pread(v->fd, &command, sizeof(command), at) != sizeof(command))
 		return -EIO;
-	command &= ~PCI_COMMAND_MEMORY;
+	command &= ~bit;
 	if (on)
-		command |= PCI_COMMAND_MEMORY;
+		command |= bit;
 	if (pwrite(v->fd, &command, sizeof(command), at) != sizeof(command))
 		return -EIO;
 	return 0;
+}
+
+int vfio_enable_memory(const struct vfio *v, int on)
+{
+	return set_command(v, PCI_COMMAND_MEMORY, on);
+}
+
+int vfio_enable_dma(const struct vfio *v, int on)
+{
+	return set_command(v, PCI_COMMAND_MASTER, on);
 }

@@ -10,7 +10,7 @@
 
 #include <stddef.h>
 
-#include "util.h"
+#include "memory.h"
 
 struct vfio {
 	int iommufd, fd;
@@ -33,6 +33,20 @@ void vfio_close(struct vfio *v);
 /* The fd of a dma-buf of ranges of the BAR, or a negative errno value. */
 int vfio_dmabuf(const struct vfio *v, unsigned int bar,
 		const struct vfio_range *ranges, u32 nr);
+
+/*
+ * The same dma-buf of mem->size, where this process sees its ranges: a
+ * memory_kind's map().
+ */
+int vfio_memory(const struct vfio *v, unsigned int bar, struct memory *mem,
+		const struct vfio_range *ranges, u32 nr);
+
+/* Put the function into an I/O address space of v->iommufd, and out of it. */
+int vfio_attach(const struct vfio *v, u32 ioas);
+int vfio_detach(const struct vfio *v);
+
+/* Let the function do DMA, or not. */
+int vfio_enable_dma(const struct vfio *v, int on);
 
 /* Let the function answer to its BARs, or not: the latter revokes dma-bufs. */
 int vfio_enable_memory(const struct vfio *v, int on);

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-"""dma-bufs: the kernel's own selftests, from the source that is booted, and MRs
-in the BAR of a PCI function."""
+"""dma-bufs: the kernel's own selftests, from the source that is booted, and the
+BAR of a PCI function as MRs and in an I/O address space of iommufd."""
 
 import struct
 
 import kernel
+import klog
 import ktap
 import packages
 import paths
 import programs
 import ui
 
-HELP = "the kernel's selftests of dma-bufs; MRs in a BAR, revoked while in use"
+HELP = "the kernel's selftests of dma-bufs; a BAR as MRs and in iommufd, revoked while in use"
 
 # program: its source below tools/testing/selftests/
 PROGRAMS = {
@@ -29,8 +30,11 @@ cd "$1" && exec ./"$2"
 HUGE_PAGES = {"udmabuf": 1024}
 MEMORY = "4G"
 
-# The function in whose BAR the MRs are; vfio wants an IOMMU that remaps interrupts
+# vfio wants an IOMMU that remaps interrupts
+IOMMU = "-device intel-iommu,intremap=on"
+# The BAR in which the MRs are; of iommufd, one that has room for many ranges
 BAR = 16 << 20
+IOMMUFD_BAR = 64 << 20
 
 
 def build(flavour):
@@ -68,6 +72,17 @@ def selftests(report):
                                str(HUGE_PAGES.get(name, 0))], mem=MEMORY))
 
 
+def ivshmem(name, size):
+    """A new file of SIZE bytes, and the function whose BAR it is, for QEMU."""
+    memory = paths.BUILD / "dmabuf" / name
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.unlink(missing_ok=True)
+    with open(memory, "wb") as f:
+        f.truncate(size)
+    return memory, (f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={size} "
+                    "-device ivshmem-plain,memdev=bar")
+
+
 def host_sees(memory):
     """Whether file MEMORY holds what the last test wrote into the BAR."""
     words = struct.unpack(f"<{BAR // 8}Q", memory.read_bytes())
@@ -77,15 +92,22 @@ def host_sees(memory):
 def vfio(report):
     """MRs in the BAR of ivshmem, whose memory is a file here."""
     program = programs.ensure() / "dmabuf_vfio"
-    memory = paths.BUILD / "dmabuf/ivshmem"
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_bytes(bytes(BAR))
-    devices = ["-device intel-iommu,intremap=on",
-               f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={BAR} "
-               "-device ivshmem-plain,memdev=bar"]
-    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=devices))
+    memory, device = ivshmem("ivshmem", BAR)
+    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=[IOMMU, device]))
     report.test("vfio.host.file", host_sees(memory),
                 "the file behind the BAR does not hold what was written into it", log)
+
+
+def iommufd(report):
+    """dma-bufs of such a BAR in an I/O address space, where edu does DMA."""
+    program = programs.ensure() / "dmabuf_iommufd"
+    memory, device = ivshmem("ivshmem-iommufd", IOMMUFD_BAR)
+    result = report.vm("dmabuf-iommufd", [program],
+                       devices=[IOMMU, device, f"-device edu,dma_mask={(1 << 64) - 1:#x}"])
+    memory.unlink()
+    log = take(report, "iommufd-vfio", result)
+    faults = klog.faults(result.kernel_log)
+    report.test("iommufd-vfio.faults", not faults, "\n".join(faults), log)
 
 
 def run(report):
@@ -93,3 +115,4 @@ def run(report):
     # The unpatched kernel has none of this: see verbs.mr_dmabuf
     if report.kernel != "stock":
         vfio(report)
+        iommufd(report)
