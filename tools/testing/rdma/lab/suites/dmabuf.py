@@ -19,6 +19,8 @@ PROGRAMS = {
     "udmabuf": "drivers/dma-buf/udmabuf.c",
     "dmabuf-heap": "dmabuf-heaps/dmabuf-heap.c",
 }
+# Those that need a mock IOMMU, which the debug kernel has
+DEBUG_PROGRAMS = {"iommufd": "iommu/iommufd.c"}
 
 # udmabuf asks for huge pages without looking whether there are any
 SCRIPT = """
@@ -27,7 +29,7 @@ cd "$1" && exec ./"$2"
 """
 
 # udmabuf has memfds of 1024 pages of 2 MiB, one at a time
-HUGE_PAGES = {"udmabuf": 1024}
+HUGE_PAGES = {"udmabuf": 1024, "iommufd": 128}
 MEMORY = "4G"
 
 # vfio wants an IOMMU that remaps interrupts
@@ -37,19 +39,27 @@ BAR = 16 << 20
 IOMMUFD_BAR = 64 << 20
 
 
+def selftests_of(flavour):
+    return {**PROGRAMS, **(DEBUG_PROGRAMS if flavour == "debug" else {})}
+
+
 def build(flavour):
     """Build the programs from the source of FLAVOUR; the folder they are in."""
-    packages.ensure("verbs")
-    source_tree = kernel.ensure(flavour).src
-    tests = source_tree / "tools/testing/selftests"
+    packages.ensure("verbs", "selftests")
+    built = kernel.ensure(flavour)
+    tests = built.src / "tools/testing/selftests"
     folder = paths.BUILD / "dmabuf" / flavour
     folder.mkdir(parents=True, exist_ok=True)
+    log = paths.log("dmabuf.log")
     with ui.step("Building the selftests of dma-bufs"):
-        for name, source in PROGRAMS.items():
-            ui.logged(["gcc", "-O2", "-g", "-Wall", "-I", tests, "-D__user=",
-                       "-idirafter", source_tree / "include/uapi",
-                       "-o", folder / name, tests / source],
-                      paths.log("dmabuf.log"), f"building {name}")
+        with kernel.lock(f"linux/{flavour}"):
+            ui.logged(kernel.make(built.src, built.obj, flavour, "headers"), log,
+                      "making the kernel's headers for programs", env=kernel.environment(flavour))
+        for name, source in selftests_of(flavour).items():
+            ui.logged(["gcc", "-O2", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE=",
+                       "-I", tests, "-isystem", built.obj / "usr/include",
+                       "-o", folder / name, tests / source, "-lcap"],
+                      log, f"building {name}", append=True)
     return folder
 
 
@@ -66,7 +76,7 @@ def take(report, name, result):
 
 def selftests(report):
     folder = build(report.kernel)
-    for name in PROGRAMS:
+    for name in selftests_of(report.kernel):
         take(report, name, report.vm(
             f"dmabuf-{name}", ["sh", "-c", SCRIPT, name, folder, name,
                                str(HUGE_PAGES.get(name, 0))], mem=MEMORY))
