@@ -16,6 +16,10 @@ REPORT = re.compile(
 PANIC = re.compile(r"Kernel panic|Oops: |BUG: unable|BUG: kernel NULL|kernel BUG at |"
                    r"general protection fault|KASAN: .* in ")
 STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[CT]\d+\])? ?")
+FAULT = re.compile(r"DMAR: .*[Ff]ault")
+# What tests write into the log around what they make the IOMMU report
+EXPECTED = "a fault is expected"
+NO_MORE = "no more faults are expected"
 LAST = re.compile(r"---\[ end |^=+$|^ </TASK>")
 
 
@@ -43,6 +47,19 @@ def reports(log, limit=60):
                 break
         found.append("\n".join(text[i:end]))
         i = end
+    return found
+
+
+def faults(log):
+    """The faults of the IOMMU in LOG that no test said to expect."""
+    found, expected = [], False
+    for line in lines(log):
+        if NO_MORE in line:
+            expected = False
+        elif EXPECTED in line:
+            expected = True
+        elif FAULT.search(line) and not expected:
+            found.append(line)
     return found
 
 

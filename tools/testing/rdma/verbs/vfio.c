@@ -26,6 +26,22 @@ struct vfio_device_bind_iommufd {
 #define VFIO_DEVICE_BIND_IOMMUFD _IO(VFIO_TYPE, VFIO_BASE + 18)
 #endif
 
+#ifndef VFIO_DEVICE_ATTACH_IOMMUFD_PT
+struct vfio_device_attach_iommufd_pt {
+	__u32 argsz;
+	__u32 flags;
+	__u32 pt_id;
+};
+
+struct vfio_device_detach_iommufd_pt {
+	__u32 argsz;
+	__u32 flags;
+};
+
+#define VFIO_DEVICE_ATTACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 19)
+#define VFIO_DEVICE_DETACH_IOMMUFD_PT _IO(VFIO_TYPE, VFIO_BASE + 20)
+#endif
+
 #ifndef VFIO_DEVICE_FEATURE_DMA_BUF
 #define VFIO_DEVICE_FEATURE_DMA_BUF 11
 
@@ -220,17 +236,43 @@ int vfio_memory(const struct vfio *v, unsigned int bar,
 	return 0;
 }
 
-int vfio_enable_memory(const struct vfio *v, int on)
+int vfio_attach(const struct vfio *v, u32 ioas)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach), .pt_id = ioas,
+	};
+
+	return ioctl(v->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach) ? -errno : 0;
+}
+
+int vfio_detach(const struct vfio *v)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+
+	return ioctl(v->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
+}
+
+static int set_command(const struct vfio *v, __u16 bit, int on)
 {
 	__u16 command;
 	off_t at = v->config + PCI_COMMAND;
 
 	if (pread(v->fd, &command, sizeof(command), at) != sizeof(command))
 		return -EIO;
-	command &= ~PCI_COMMAND_MEMORY;
+	command &= ~bit;
 	if (on)
-		command |= PCI_COMMAND_MEMORY;
+		command |= bit;
 	if (pwrite(v->fd, &command, sizeof(command), at) != sizeof(command))
 		return -EIO;
 	return 0;
+}
+
+int vfio_enable_memory(const struct vfio *v, int on)
+{
+	return set_command(v, PCI_COMMAND_MEMORY, on);
+}
+
+int vfio_enable_dma(const struct vfio *v, int on)
+{
+	return set_command(v, PCI_COMMAND_MASTER, on);
 }

@@ -5,8 +5,8 @@
  *
  * Functions that return int return 0 or a negative errno value.
  */
-#ifndef VFIO_H
-#define VFIO_H
+#ifndef RDMA_VFIO_H
+#define RDMA_VFIO_H
 
 #include <stddef.h>
 
@@ -44,6 +44,13 @@ int vfio_dmabuf(const struct vfio *v, unsigned int bar,
 /* The same for mem->size bytes, and a mapping of them in the same order. */
 int vfio_memory(const struct vfio *v, unsigned int bar,
 		const struct vfio_range *ranges, u32 nr, struct memory *mem);
+
+/* Put the function into an I/O address space of v->iommufd, and out of it. */
+int vfio_attach(const struct vfio *v, u32 ioas);
+int vfio_detach(const struct vfio *v);
+
+/* Let the function do DMA, or not. */
+int vfio_enable_dma(const struct vfio *v, int on);
 
 /* Let the function answer to its BARs, or not: the latter revokes dma-bufs. */
 int vfio_enable_memory(const struct vfio *v, int on);

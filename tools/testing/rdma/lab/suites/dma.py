@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The edu device's DMA into registered memory, one boot for each set-up of the IOMMU."""
 
-import re
 from typing import NamedTuple
 
 import klog
@@ -15,9 +14,6 @@ SETUP = "dma_setup"
 # What the kernel makes of each --iommu: the type of the device's domain
 TYPES = {"none": b"", "strict": b"DMA", "lazy": b"DMA-FQ", "caching": b"DMA",
          "passthrough": b"identity"}
-FAULT = re.compile(r"DMAR: .*[Ff]ault")
-EXPECTED = "dma_stale: a fault is expected"
-NO_MORE = "dma_stale: no more faults are expected"
 
 
 class Case(NamedTuple):
@@ -44,19 +40,6 @@ CASES = {
 }
 
 
-def unexpected_faults(log):
-    """The faults of the IOMMU in LOG that no test said to expect."""
-    found, expected = [], False
-    for line in klog.lines(log):
-        if EXPECTED in line:
-            expected = True
-        elif NO_MORE in line:
-            expected = False
-        elif FAULT.search(line) and not expected:
-            found.append(line)
-    return found
-
-
 def run(report):
     folder = programs.ensure("dma")
     for name, case in CASES.items():
@@ -73,5 +56,5 @@ def run(report):
                                     variables=variables, iommu=case.iommu, edu=case.bits,
                                     cmdline=cmdline, mem="3G", network=False,
                                     expect=case.complaint or None)
-        faults = unexpected_faults(result.kernel_log)
+        faults = klog.faults(result.kernel_log)
         report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
-"""dma-bufs: the kernel's own selftests, from the source that is booted, and MRs
-in the BAR of a PCI function."""
+"""dma-bufs: the kernel's own selftests, from the source that is booted, and the
+BAR of a PCI function as MRs and in an I/O address space of iommufd."""
 
 import struct
 
 import kernel
+import klog
 import ktap
 import packages
 import paths
 import programs
 import ui
 
-HELP = "the kernel's selftests of dma-bufs; MRs in a BAR, revoked while in use"
+HELP = "the kernel's selftests of dma-bufs; a BAR as MRs and in iommufd, revoked while in use"
 
 # program: its source below tools/testing/selftests/
 PROGRAMS = {
     "udmabuf": "drivers/dma-buf/udmabuf.c",
     "dmabuf-heap": "dmabuf-heaps/dmabuf-heap.c",
 }
+# Those that need a mock IOMMU, which the debug kernel has
+DEBUG_PROGRAMS = {"iommufd": "iommu/iommufd.c"}
 
 # udmabuf asks for huge pages without looking whether there are any
 SCRIPT = """
@@ -26,26 +29,37 @@ cd "$1" && exec ./"$2"
 """
 
 # udmabuf has memfds of 1024 pages of 2 MiB, one at a time
-HUGE_PAGES = {"udmabuf": 1024}
+HUGE_PAGES = {"udmabuf": 1024, "iommufd": 128}
 MEMORY = "4G"
 
-# The function in whose BAR the MRs are; vfio wants an IOMMU that remaps interrupts
+# vfio wants an IOMMU that remaps interrupts
+IOMMU = "-device intel-iommu,intremap=on"
+# The BAR in which the MRs are; of iommufd, one that has room for many ranges
 BAR = 16 << 20
+IOMMUFD_BAR = 64 << 20
+
+
+def selftests_of(flavour):
+    return {**PROGRAMS, **(DEBUG_PROGRAMS if flavour == "debug" else {})}
 
 
 def build(flavour):
     """Build the programs from the source of FLAVOUR; the folder they are in."""
-    packages.ensure("verbs")
-    source_tree = kernel.ensure(flavour).src
-    tests = source_tree / "tools/testing/selftests"
+    packages.ensure("verbs", "selftests")
+    built = kernel.ensure(flavour)
+    tests = built.src / "tools/testing/selftests"
     folder = paths.BUILD / "dmabuf" / flavour
     folder.mkdir(parents=True, exist_ok=True)
+    log = paths.log("dmabuf.log")
     with ui.step("Building the selftests of dma-bufs"):
-        for name, source in PROGRAMS.items():
-            ui.logged(["gcc", "-O2", "-g", "-Wall", "-I", tests, "-D__user=",
-                       "-idirafter", source_tree / "include/uapi",
-                       "-o", folder / name, tests / source],
-                      paths.log("dmabuf.log"), f"building {name}")
+        with kernel.lock(f"linux/{flavour}"):
+            ui.logged(kernel.make(built.src, built.obj, flavour, "headers"), log,
+                      "making the kernel's headers for programs", env=kernel.environment(flavour))
+        for name, source in selftests_of(flavour).items():
+            ui.logged(["gcc", "-O2", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE=",
+                       "-I", tests, "-isystem", built.obj / "usr/include",
+                       "-o", folder / name, tests / source, "-lcap"],
+                      log, f"building {name}", append=True)
     return folder
 
 
@@ -62,10 +76,21 @@ def take(report, name, result):
 
 def selftests(report):
     folder = build(report.kernel)
-    for name in PROGRAMS:
+    for name in selftests_of(report.kernel):
         take(report, name, report.vm(
             f"dmabuf-{name}", ["sh", "-c", SCRIPT, name, folder, name,
                                str(HUGE_PAGES.get(name, 0))], mem=MEMORY))
+
+
+def ivshmem(name, size):
+    """A new file of SIZE bytes, and the function whose BAR it is, for QEMU."""
+    memory = paths.BUILD / "dmabuf" / name
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.unlink(missing_ok=True)
+    with open(memory, "wb") as f:
+        f.truncate(size)
+    return memory, (f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={size} "
+                    "-device ivshmem-plain,memdev=bar")
 
 
 def host_sees(memory):
@@ -77,15 +102,22 @@ def host_sees(memory):
 def vfio(report):
     """MRs in the BAR of ivshmem, whose memory is a file here."""
     program = programs.ensure() / "dmabuf_vfio"
-    memory = paths.BUILD / "dmabuf/ivshmem"
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_bytes(bytes(BAR))
-    devices = ["-device intel-iommu,intremap=on",
-               f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={BAR} "
-               "-device ivshmem-plain,memdev=bar"]
-    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=devices))
+    memory, device = ivshmem("ivshmem", BAR)
+    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=[IOMMU, device]))
     report.test("vfio.host.file", host_sees(memory),
                 "the file behind the BAR does not hold what was written into it", log)
+
+
+def iommufd(report):
+    """dma-bufs of such a BAR in an I/O address space, where edu does DMA."""
+    program = programs.ensure() / "dmabuf_iommufd"
+    memory, device = ivshmem("ivshmem-iommufd", IOMMUFD_BAR)
+    result = report.vm("dmabuf-iommufd", [program],
+                       devices=[IOMMU, device, f"-device edu,dma_mask={(1 << 64) - 1:#x}"])
+    memory.unlink()
+    log = take(report, "iommufd-vfio", result)
+    faults = klog.faults(result.kernel_log)
+    report.test("iommufd-vfio.faults", not faults, "\n".join(faults), log)
 
 
 def run(report):
@@ -93,3 +125,4 @@ def run(report):
     # The unpatched kernel has none of this: see verbs.mr_dmabuf
     if report.kernel != "stock":
         vfio(report)
+        iommufd(report)
