@@ -26,7 +26,6 @@
 #define PAGE	4096UL
 #define MIB	(1024 * 1024UL)
 
-
 #define EDU_VENDOR	0x1234
 #define EDU_DEVICE	0x11e8
 #define EDU_SIZE	MIB
