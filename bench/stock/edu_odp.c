@@ -7,6 +7,7 @@
  *
  * It does what mlx5 does: pages are mapped by hmm_dma_map_pfn(), one by one.
  */
+#include <linux/hmm.h>
 #include <linux/pci-p2pdma.h>
 #include <rdma/ib_umem_odp.h>
 
@@ -91,7 +92,7 @@ static int edu_odp_map(struct edu_mr *mr, u64 va, u64 len)
 	u64 first = (va - ib_umem_start(umem)) >> PAGE_SHIFT;
 	int nr, i, ret = 0;
 
-	nr = ib_umem_odp_map_dma_and_lock(umem, va, len, HMM_PFN_REQ_FAULT, true);
+	nr = ib_umem_odp_map_dma_and_lock(umem, va, len, 0, true);
 	if (nr < 0)
 		return nr;
 	for (i = 0; i < nr && !ret; i++) {

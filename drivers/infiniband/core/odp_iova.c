@@ -109,6 +109,9 @@
 /* Pages that are mapped one by one are the process's own, or not at all. */
 #define ODP_EACH_ATTRS	DMA_ATTR_REQUIRE_COHERENT
 
+/* Pages that are put into a list at a time. */
+#define ODP_LIST_BATCH	32
+
 /* How long an empty span stays, for pages that come back soon. */
 #define ODP_REAP_DELAY	(HZ / 10)
 
@@ -535,25 +538,36 @@ static int walk_widen(struct odp_walk *walk, const struct ib_odp_span *span,
 	return 0;
 }
 
+static bool walk_is_huge(const struct odp_walk *walk)
+{
+	return walk->range.end - walk->range.start == ODP_SPAN_SIZE &&
+	       hmm_pfn_to_map_order(*walk->pfns) >= ilog2(ODP_SPAN_PAGES);
+}
+
 /* The physical ranges of what a walk found, to be linked. */
 static int walk_list(struct odp_walk *walk)
 {
-	unsigned long va = walk->range.start;
+	unsigned int page = span_page(walk->range.start), nr = 0;
+	unsigned int end = page + ((walk->range.end - walk->range.start) >>
+				   PAGE_SHIFT);
+	struct page *pages[ODP_LIST_BATCH];
 	int ret = 0;
 
-	while (!ret && va < walk->range.end) {
-		unsigned long entry = walk->pfns[span_page(va)];
-		struct phys_vec vec = { PFN_PHYS(entry_pfn(entry)) };
+	if (walk_is_huge(walk))
+		return phyr_list_append(&walk->list, (struct phys_vec) {
+					PFN_PHYS(entry_pfn(*walk->pfns)),
+					ODP_SPAN_SIZE }, NULL, GFP_KERNEL);
+	for (; !ret && page < end; page++) {
+		unsigned long entry = walk->pfns[page];
 
-		do {
-			va += PAGE_SIZE;
-			vec.len += PAGE_SIZE;
-			entry++;
-		} while (va < walk->range.end &&
-			 walk->pfns[span_page(va)] == entry);
-		if ((entry - 1) & HMM_PFN_VALID)
-			ret = phyr_list_append(&walk->list, vec, NULL,
-					       GFP_KERNEL);
+		/* Only its number is used: it need not be there any more. */
+		if (entry & HMM_PFN_VALID)
+			pages[nr++] = hmm_pfn_to_page(entry);
+		if (nr == ODP_LIST_BATCH || page + 1 == end) {
+			ret = phyr_list_append_pages(&walk->list, pages, nr,
+						     GFP_KERNEL);
+			nr = 0;
+		}
 	}
 	return ret;
 }
@@ -561,12 +575,6 @@ static int walk_list(struct odp_walk *walk)
 static bool walk_found(const struct odp_walk *walk, unsigned long va)
 {
 	return walk->pfns[span_page(va)] & HMM_PFN_VALID;
-}
-
-static bool walk_is_huge(const struct odp_walk *walk)
-{
-	return walk->range.end - walk->range.start == ODP_SPAN_SIZE &&
-	       hmm_pfn_to_map_order(*walk->pfns) >= ilog2(ODP_SPAN_PAGES);
 }
 
 static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
