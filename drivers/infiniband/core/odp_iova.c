@@ -22,16 +22,17 @@
  * as written, and is marked dirty when the entry goes. Nobody holds a reference
  * to the page; it stays because the notifier waits for the span's lock.
  *
- * A driver whose device does DMA calls ib_odp_use_dma() once. The region then has
- * a window of DMA addresses as long as itself (kernel/dma/phyr_window.c): behind
- * an IOMMU a span of IOVA, reserved at registration, into which a fault links
- * the pages that it brings in. What the device may use is what its driver's
- * table has, which the driver fills from ib_odp_dma_begin(). When pages go, the
- * driver clears its table first, then they are unlinked: all pages of a span by
- * one call and one flush of the IOTLB; page by page only where the IOVA space had
- * no room. With the last page goes the IOMMU's table of the span. A span that is one huge page of the CPU is
- * one entry of the IOMMU's page table, too, and goes as a whole: when a part of
- * it is invalidated, the driver is told of all of it.
+ * A driver whose device does DMA calls ib_odp_use_dma() once. The region then
+ * has a window of DMA addresses as long as itself (kernel/dma/phyr_window.c):
+ * behind an IOMMU a span of IOVA, reserved at registration, into which a fault
+ * links the pages that it brings in. What the device may use is what its
+ * driver's table has, which the driver fills from ib_odp_dma_begin(). When
+ * pages go, the driver clears its table first, then they are unlinked: all
+ * pages of a span by one call and one flush of the IOTLB; page by page only
+ * where the IOVA space had no room. With the last page goes the IOMMU's table
+ * of the span. A span that is one huge page of the CPU is one entry of the
+ * IOMMU's page table, too, and goes as a whole: when a part of it is
+ * invalidated, the driver is told of all of it.
  *
  * Locks, outermost first
  *
@@ -877,10 +878,10 @@ static bool odp_owner_lives(struct ib_odp *odp)
  * Context: process, no lock held. May sleep for as long as a page fault of the
  * process can: for ever with userfaultfd, unless the caller is killed.
  *
- * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory or the
- * region is not there; -EREMOTEIO where it is MMIO of a PCI device and another one
- * would have to reach it; -EIO where the IOMMU cannot map it; -EBUSY, -EINTR or -ENOMEM where it may be worth trying
- * again.
+ * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory
+ * or the region is not there; -EREMOTEIO where it is MMIO of a PCI device and
+ * another one would have to reach it; -EIO where the IOMMU cannot map it;
+ * -EBUSY, -EINTR or -ENOMEM where it may be worth trying again.
  */
 int ib_odp_fault(struct ib_odp *odp, unsigned long va, size_t len,
 		 unsigned int flags)
@@ -1352,9 +1353,9 @@ EXPORT_SYMBOL(ib_odp_use_dma);
  * ib_odp_release - end a region
  * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
  *
- * No access by ib_odp_access_begin() may be going on or be made afterwards. A driver with DMA is called to
- * clear its table of what it still has. Faults may: they end without
- * effect, and are not waited for.
+ * No access by ib_odp_access_begin() may be going on or be made afterwards.
+ * Faults may: they end without effect, and are not waited for. A driver with
+ * DMA is called to clear its table of what it still has.
  *
  * Context: process, no lock held that an invalidation may need.
  */

@@ -121,7 +121,7 @@ int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova);
 void edu_odp_release_mr(struct edu_mr *mr);
 void edu_odp_free_mr(struct edu_mr *mr);
-u64 edu_odp_block(const struct edu_mr *mr, enum edu_dir dir, u64 at,
+u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
 		  dma_addr_t *addr);
 int edu_odp_fault(struct edu_missed *missed);
 int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
@@ -142,8 +142,8 @@ static inline int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length,
 
 static inline void edu_odp_release_mr(struct edu_mr *mr) {}
 static inline void edu_odp_free_mr(struct edu_mr *mr) {}
-static inline u64 edu_odp_block(const struct edu_mr *mr, enum edu_dir dir,
-				u64 at, dma_addr_t *addr)
+static inline u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+				dma_addr_t *addr)
 {
 	return 0;
 }

@@ -101,7 +101,7 @@ int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
  * The DMA address of a byte, and how many follow in its block; 0: it is in no
  * block now, and has to be brought in.
  */
-static u64 edu_block(const struct edu_mr *mr, enum edu_dir dir, u64 at,
+static u64 edu_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
 		     dma_addr_t *addr)
 {
 	u64 size = BIT_ULL(mr->shift), in = at & (size - 1);

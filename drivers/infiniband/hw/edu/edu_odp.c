@@ -136,7 +136,7 @@ void edu_odp_free_mr(struct edu_mr *mr)
  *
  * Return: bytes from there to the end of the page; 0: it has to be brought in.
  */
-u64 edu_odp_block(const struct edu_mr *mr, enum edu_dir dir, u64 at,
+u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
 		  dma_addr_t *addr)
 {
 	void *entry = xa_load(&mr->pages, at >> PAGE_SHIFT);
