@@ -210,6 +210,11 @@ EXPORT_SYMBOL_GPL(phyr_window_sync);
  */
 void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size)
 {
+	size_t total = dma_iova_size(&win->state);
+
+	/* What lies beyond belongs to others */
+	if (WARN_ON_ONCE(offset > total || size > total - offset))
+		return;
 	dma_iova_unlink_sparse(win->dev, &win->state, offset, size, win->dir, 0);
 }
 EXPORT_SYMBOL_GPL(phyr_window_unlink);

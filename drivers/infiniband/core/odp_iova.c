@@ -219,11 +219,20 @@ static unsigned int span_narrow(const struct ib_odp_span *span,
 	return nr;
 }
 
+/*
+ * Whether the window is made of whole spans, each with IOVA to itself that is
+ * aligned as in memory. The window of a smaller region has no more than its pages.
+ */
+static bool odp_has_slots(const struct ib_odp *odp)
+{
+	return odp->end - odp->start >= ODP_SPAN_SIZE;
+}
+
 /* All that the IOMMU's table of a span covers, where it is the region's alone. */
 static void span_slot(const struct ib_odp_span *span, unsigned long *start,
 		      unsigned long *end)
 {
-	if (IS_ALIGNED(span->odp->base, ODP_SPAN_SIZE)) {
+	if (odp_has_slots(span->odp)) {
 		*start = ALIGN_DOWN(*start, ODP_SPAN_SIZE);
 		*end = *start + ODP_SPAN_SIZE;
 	}
@@ -721,6 +730,7 @@ static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
 	unsigned int added, dropped;
 	int ret = 0, err = 0;
 
+	lockdep_assert_held_write(&span->lock);
 	if (odp->ops)
 		ret = span_link(span, walk, &end);
 	added = span_set(span, walk, end, flags & IB_ODP_WRITE ?
@@ -1333,7 +1343,7 @@ int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
 	int ret;
 
 	/* Huge pages are one entry where they lie in the window as in memory. */
-	if (end - start >= ODP_SPAN_SIZE) {
+	if (odp_has_slots(odp)) {
 		start = ALIGN_DOWN(start, ODP_SPAN_SIZE);
 		end = ALIGN(end, ODP_SPAN_SIZE);
 	}

@@ -250,6 +250,48 @@ out:
 	return result(err, "copies");
 }
 
+/*
+ * A region that is smaller than a table of the IOMMU's, at an address where one
+ * begins, loses its pages: what has the addresses beside it keeps its own.
+ */
+static enum ktap_result run_neighbour(const void *arg)
+{
+	struct region pinned = { 0 }, other = { 0 };
+	const size_t len = 16 * PAGE, room = 4 * MIB;
+	unsigned char *map = mmap(NULL, room, RW, ANON, -1, 0), *p;
+	struct ibv_mr *mr = NULL;
+	int err;
+
+	(void)arg;
+	p = (void *)(((uintptr_t)map + 2 * MIB - 1) & ~(2 * MIB - 1));
+	err = edu_region(&pinned, memory_kind("scattered"), &iova_same, 0, 64 * KIB);
+	if (!err)
+		err = odp_region(&other, "anon", 0, 64 * KIB);
+	if (!err)
+		mr = ibv_reg_mr(edu.pd, p, len, ODP);
+	if (!err && !mr)
+		err = -errno;
+	if (!err) {
+		region_fill(&pinned, 1);
+		region_fill(&other, 2);
+		err = edu_copy(mr, 0, pinned.mr, 0, 3000);
+	}
+	if (!err && madvise(p, len, MADV_DONTNEED))
+		err = -errno;
+	if (!err)
+		err = edu_check(pinned.mr, pinned.addr, pinned.len, NULL);
+	if (!err)
+		err = copy_some(&other, &pinned);
+	if (mr)
+		ibv_dereg_mr(mr);
+	if (!err)
+		err = edu_check(pinned.mr, pinned.addr, pinned.len, NULL);
+	region_destroy(&pinned);
+	region_destroy(&other);
+	munmap(map, room);
+	return result(err, "what the device sees of the neighbour");
+}
+
 /* Page tables of IOMMUs, in bytes. */
 static long iommu_tables(void)
 {
@@ -501,6 +543,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		ktap_add(run_sparse, &sizes[i], "odp/sparse/%zuG",
 			 sizes[i] / GIB);
+	ktap_add(run_neighbour, NULL, "odp/neighbour");
 	ktap_add(run_tables, NULL, "odp/tables");
 	ktap_add(run_implicit, NULL, "odp/implicit");
 	ktap_add(run_advise, NULL, "odp/advise");
