@@ -6,7 +6,6 @@ beside most figures is a pinned region of as many bytes.
 """
 
 import argparse
-import json
 
 import bench_report as report
 import ui
@@ -72,16 +71,10 @@ def cases(quick):
 
 def measure(flavour, quick):
     """{case: what dmabuf.c said of it}"""
-    wanted = cases(quick)
-    lines, result = report.run(
-        ["sh", "-c", SCRIPT, str(report.programs()), "-r",
-         str(QUICK_REPEAT if quick else REPEAT), *wanted],
-        flavour, f"Registering dma-bufs on {flavour}", len(wanted), "dmabuf",
-        icount=True, mem=MEM, devices=DEVICES)
-    found = {case["what"]: case for case in map(json.loads, lines)}
-    if set(found) != set(wanted):
-        raise ui.LabError(f"dmabuf on {flavour} measured {len(found)} of {len(wanted)} cases",
-                          log=result.kernel_log)
+    found, _log = report.measure(
+        ["sh", "-c", SCRIPT, str(report.programs()), "-r", str(QUICK_REPEAT if quick else REPEAT)],
+        cases(quick), flavour, f"Registering dma-bufs on {flavour}", "dmabuf", mem=MEM,
+        devices=DEVICES)
     return found
 
 

@@ -5,7 +5,6 @@ bench/odp.c measures; here its figures of two kernels are set side by side.
 """
 
 import argparse
-import json
 
 import bench_report as report
 import ui
@@ -56,15 +55,9 @@ def cases(quick):
 
 def measure(flavour, quick):
     """{case: what odp.c said of it}"""
-    wanted = cases(quick)
-    lines, result = report.run(
-        [f"{report.programs()}/odp", "-r", str(QUICK_REPEAT if quick else REPEAT), *wanted],
-        flavour, f"Paging on demand on {flavour}", len(wanted), "odp", icount=True,
-        mem=QUICK_MEM if quick else MEM)
-    found = {case["what"]: case for case in map(json.loads, lines)}
-    if set(found) != set(wanted):
-        raise ui.LabError(f"odp on {flavour} measured {len(found)} of {len(wanted)} cases",
-                          log=result.kernel_log)
+    found, _log = report.measure(
+        [f"{report.programs()}/odp", "-r", str(QUICK_REPEAT if quick else REPEAT)], cases(quick),
+        flavour, f"Paging on demand on {flavour}", "odp", mem=QUICK_MEM if quick else MEM)
     return found
 
 

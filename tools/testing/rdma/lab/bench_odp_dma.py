@@ -7,7 +7,6 @@ kernels do each in its own way.
 """
 
 import argparse
-import json
 
 import bench_report as report
 import ui
@@ -37,19 +36,14 @@ def cases(quick):
 
 def measure(flavour, mode, quick):
     """{case: what odp_dma.c said of it}"""
-    wanted = cases(quick)
-    lines, result = report.run(
-        [f"{report.programs()}/odp_dma", "-r", str(QUICK_REPEAT if quick else REPEAT), *wanted],
-        flavour, f"Paging on demand on {flavour}, edu, {mode}", len(wanted), f"odp-edu-{mode}",
-        icount=True, mem=MEM, iommu=mode, edu=64)
-    found = {case["what"]: case for case in map(json.loads, lines)}
-    if set(found) != set(wanted):
-        raise ui.LabError(f"odp_dma on {flavour} measured {len(found)} of {len(wanted)} cases",
-                          log=result.kernel_log)
+    found, log = report.measure(
+        [f"{report.programs()}/odp_dma", "-r", str(QUICK_REPEAT if quick else REPEAT)],
+        cases(quick), flavour, f"Paging on demand on {flavour}, edu, {mode}", f"odp-edu-{mode}",
+        mem=MEM, iommu=mode, edu=64)
     for what, case in found.items():
         if not case["fault_events"]["map"] or not case["invalidate_events"]["unmap"]:
             raise ui.LabError(f"on {flavour}, nothing of {what} was linked, or nothing unlinked",
-                              log=result.kernel_log)
+                              log=log)
     return found
 
 

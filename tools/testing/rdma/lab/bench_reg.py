@@ -5,7 +5,6 @@ bench/reg.c measures; here its figures of two kernels are set side by side.
 """
 
 import argparse
-import json
 import math
 from statistics import median
 from typing import NamedTuple
@@ -62,14 +61,10 @@ def measure(flavour, device, wanted, repeat, **machine):
     """{case: what reg.c said of it}; MACHINE is what differs from the device's."""
     machine = {**device.machine, **machine}
     where = f", {machine['iommu']}" if "iommu" in machine else ""
-    lines, result = report.run(
-        [f"{report.programs()}/reg", "-d", device.name, "-r", str(repeat), *wanted], flavour,
-        f"Registering memory on {flavour}, {device.name}{where}", len(wanted),
-        f"reg-{device.name}", icount=True, mem=device.mem, **machine)
-    found = {case["what"]: case for case in map(json.loads, lines)}
-    if set(found) != set(wanted):
-        raise ui.LabError(f"reg on {flavour} measured {len(found)} of {len(wanted)} cases",
-                          log=result.kernel_log)
+    found, _log = report.measure(
+        [f"{report.programs()}/reg", "-d", device.name, "-r", str(repeat)], wanted, flavour,
+        f"Registering memory on {flavour}, {device.name}{where}", f"reg-{device.name}",
+        mem=device.mem, **machine)
     return found
 
 

@@ -99,6 +99,16 @@ def run(argv, flavour, title, total, name, peer=None, **more):
     return path.read_text(errors="replace").splitlines(), result
 
 
+def measure(argv, wanted, flavour, title, name, **more):
+    """Run ARGV for the cases WANTED: {case: what it said of that}, and the kernel's log."""
+    lines, result = run([*argv, *wanted], flavour, title, len(wanted), name, icount=True, **more)
+    found = {case["what"]: case for case in map(json.loads, lines)}
+    if set(found) != set(wanted):
+        raise ui.LabError(f"{name} on {flavour} measured {len(found)} of {len(wanted)} cases",
+                          log=result.kernel_log)
+    return found, result.kernel_log
+
+
 def number(value):
     """A count as a person reads it."""
     if value is None:
