@@ -5,7 +5,6 @@ bench/dmabuf.c measures. The unpatched rxe has no such regions, so what stands
 beside most figures is a pinned region of as many bytes.
 """
 
-import argparse
 
 import bench_report as report
 import ui
@@ -187,21 +186,13 @@ class Figures:
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="./lab bench dmabuf", description=HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true",
-                        help=f"regions of {size_words(QUICK_SIZE)}, writes of "
-                        f"{size_words(WRITES[-1])}, fewer repetitions")
-    parser.add_argument("--strict", action="store_true",
-                        help="exit status 1 where a goal is missed")
-    args = parser.parse_args(argv)
+    args = report.options("dmabuf", HELP, f"regions of {size_words(QUICK_SIZE)}, writes of "
+                          f"{size_words(WRITES[-1])}, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
         raw = {flavour: measure(flavour, args.quick) for flavour in report.KERNELS}
     figures = Figures(raw, args.quick)
     rows = [*figures.writes(), *figures.regions(), *figures.lists(), *figures.revokes()]
-    for table in dict.fromkeys(r.table for r in rows):
-        print(f"\n{table}\n")
-        report.show([r for r in rows if r.table == table])
+    report.show_tables(rows)
     report.save("dmabuf", rows, raw, about, figures.plots())
     return report.verdict(rows, args.strict)

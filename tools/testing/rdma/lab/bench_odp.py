@@ -4,7 +4,6 @@
 bench/odp.c measures; here its figures of two kernels are set side by side.
 """
 
-import argparse
 
 import bench_report as report
 import ui
@@ -207,13 +206,7 @@ def plots(raw, quick):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="./lab bench odp", description=HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true",
-                        help="only the cases that the goals are about, fewer repetitions")
-    parser.add_argument("--strict", action="store_true",
-                        help="exit status 1 where a goal is missed")
-    args = parser.parse_args(argv)
+    args = report.options("odp", HELP, "only the cases that the goals are about, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
         raw = {flavour: measure(flavour, args.quick) for flavour in report.KERNELS}
@@ -221,8 +214,6 @@ def main(argv):
     rest = page_rows(raw, args.quick) + reg_rows(raw, args.quick) + write_rows(raw, args.quick)
     print("\nPaging on demand: instructions, and kernel memory\n")
     report.show(goals)
-    for table in dict.fromkeys(r.table for r in rest):
-        print(f"\n{table}\n")
-        report.show([r for r in rest if r.table == table])
+    report.show_tables(rest)
     report.save("odp", goals + rest, raw, about, plots(raw, args.quick))
     return report.verdict(goals, args.strict)

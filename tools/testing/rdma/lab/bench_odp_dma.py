@@ -6,7 +6,6 @@ unpatched kernel has the same driver, with bench/stock/edu_odp.c for what the tw
 kernels do each in its own way.
 """
 
-import argparse
 
 import bench_report as report
 import ui
@@ -85,7 +84,7 @@ def goal_rows(raw):
 def rest_rows(raw, quick):
     rows = []
     for mode in MODES:
-        table = f"Pages that come and go, {mode}"
+        table = f"Pages that come and go, {mode}: instructions and counts"
         for case in cases(quick):
             kind, nr = case.split(":")
             where = WORDS[kind].format(nr)
@@ -104,13 +103,7 @@ def rest_rows(raw, quick):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="./lab bench odp-edu", description=HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true",
-                        help="only the cases that the goals are about, fewer repetitions")
-    parser.add_argument("--strict", action="store_true",
-                        help="exit status 1 where a goal is missed")
-    args = parser.parse_args(argv)
+    args = report.options("odp-edu", HELP, "only the cases that the goals are about, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
         raw = {flavour: {mode: measure(flavour, mode, args.quick) for mode in MODES}
@@ -118,8 +111,6 @@ def main(argv):
     goals, rest = goal_rows(raw), rest_rows(raw, args.quick)
     print("\nPaging on demand behind an IOMMU, edu\n")
     report.show(goals)
-    for table in dict.fromkeys(r.table for r in rest):
-        print(f"\n{table}: instructions and counts\n")
-        report.show([r for r in rest if r.table == table])
+    report.show_tables(rest)
     report.save("odp-edu", goals + rest, raw, about)
     return report.verdict(goals, args.strict)

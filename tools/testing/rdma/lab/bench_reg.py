@@ -4,7 +4,6 @@
 bench/reg.c measures; here its figures of two kernels are set side by side.
 """
 
-import argparse
 import math
 from statistics import median
 from typing import NamedTuple
@@ -181,14 +180,10 @@ def check_sanity(flavour, figures, mapped):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(prog="./lab bench reg", description=HELP,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.options(
+        "reg", HELP, "only the sizes that the goals are about, fewer repetitions")
     parser.add_argument("--device", choices=DEVICES, default="rxe",
                         help="what to register on (default: rxe)")
-    parser.add_argument("--quick", action="store_true",
-                        help="only the sizes that the goals are about, fewer repetitions")
-    parser.add_argument("--strict", action="store_true",
-                        help="exit status 1 where a goal is missed")
     args = parser.parse_args(argv)
     with report.timed():
         rows, sizes, raw, about = {"rxe": on_rxe, "edu": on_edu}[args.device](args.quick)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What benchmarks share: their programs, one VM run, rows with goals, files."""
 
+import argparse
 import contextlib
 import csv
 import functools
@@ -145,6 +146,23 @@ def cells(rows):
 def show(rows):
     """The table of ROWS."""
     ui.table(*cells(rows))
+
+
+def show_tables(rows):
+    """The tables that ROWS belong to, each under its title."""
+    for table in dict.fromkeys(row.table for row in rows):
+        print(f"\n{table}\n")
+        show([row for row in rows if row.table == table])
+
+
+def options(kind, text, quick):
+    """The parser of `./lab bench KIND`, with what all kinds have. QUICK: what --quick means."""
+    parser = argparse.ArgumentParser(prog=f"./lab bench {kind}", description=text,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--strict", action="store_true",
+                        help="exit status 1 where a goal is missed")
+    return parser
 
 
 def save(name, rows, raw, about, plots=()):
