@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Accesses to memory that is no MR any more: the proof that they are refused.
+ * What only tests do to the device, by files in <debugfs>/edu_0.
  *
- * An address of the memory taken from the device last is kept: by
- * deregistration, or as the process lost a page. Root may have the
- * device read from it or write to it once more, by writing "read" or "write" to
- * stale in <debugfs>/edu_0. The access must fault in the IOMMU.
+ * "stale" is for accesses to memory that is no MR any more: the proof that they
+ * are refused. An address of the memory taken from the device last is kept: by
+ * deregistration, or as the process lost a page. Root may have the device read
+ * from it or write to it once more, by writing "read" or "write" to the file. The
+ * access must fault in the IOMMU.
  *
  * It is refused wherever it could reach memory though deregistration did
  * nothing wrong:
@@ -80,6 +81,32 @@ static const struct file_operations edu_stale_fops = {
 	.write = edu_stale_write,
 };
 
+/*
+ * "untrusted" is whether the kernel trusts the function, or has the DMA API
+ * bounce what shares an IOMMU page with other memory, as behind an external
+ * port. An MR has to be unmapped the way it was mapped, so it is not changed
+ * while there is one; root has the device alone here, too.
+ */
+static int edu_untrusted_get(void *data, u64 *value)
+{
+	struct edu_dev *edu = data;
+
+	*value = edu->pdev->untrusted;
+	return 0;
+}
+
+static int edu_untrusted_set(void *data, u64 value)
+{
+	struct edu_dev *edu = data;
+
+	if (!xa_empty(&edu->mrs))
+		return -EBUSY;
+	edu->pdev->untrusted = !!value;
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(edu_untrusted_fops, edu_untrusted_get,
+			 edu_untrusted_set, "%llu\n");
+
 /**
  * edu_test_forget - remember an address that the device may no longer use
  * @edu: device
@@ -101,6 +128,8 @@ void edu_test_init(struct edu_dev *edu)
 {
 	edu->debugfs = debugfs_create_dir(dev_name(&edu->ibdev.dev), NULL);
 	debugfs_create_file("stale", 0200, edu->debugfs, edu, &edu_stale_fops);
+	debugfs_create_file("untrusted", 0600, edu->debugfs, edu,
+			    &edu_untrusted_fops);
 }
 
 /**

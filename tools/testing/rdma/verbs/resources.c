@@ -4,6 +4,7 @@
 #include <linux/kernel-page-flags.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,6 +35,20 @@ long pinned_pages(void)
 {
 	return read_field("/proc/self/status", "VmPin:") * 1024 /
 	       sysconf(_SC_PAGESIZE);
+}
+
+long pinned_references(void)
+{
+	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY | O_CLOEXEC);
+
+	/* Each processor counts for itself at first. */
+	if (fd < 0 || write(fd, "1", 1) != 1) {
+		perror("/proc/sys/vm/stat_refresh");
+		abort();
+	}
+	close(fd);
+	return read_field("/proc/vmstat", "nr_foll_pin_acquired ") -
+	       read_field("/proc/vmstat", "nr_foll_pin_released ");
 }
 
 bool memfd_is_pinned(int fd)

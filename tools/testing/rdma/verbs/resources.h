@@ -12,6 +12,9 @@
 /* VmPin of this process, in pages. */
 long pinned_pages(void);
 
+/* References of this kind on pages, of the whole machine. */
+long pinned_references(void);
+
 /*
  * True if something besides the page cache and page tables refers to a page of
  * this memfd. It must not be mapped writable, and cannot be written afterwards.

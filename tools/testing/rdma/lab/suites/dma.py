@@ -7,7 +7,8 @@ import klog
 import programs
 from suites import verbs
 
-HELP = "real DMA in the VM by the edu device: without IOMMU, strict, lazy, caching, passthrough"
+HELP = ("real DMA in the VM by the edu device: without IOMMU, strict, lazy, caching, passthrough, "
+        "bounced")
 
 EVERYTHING = ("dma_*",)
 SETUP = "dma_setup"
@@ -23,10 +24,13 @@ class Case(NamedTuple):
     programs: tuple = ()        # all of them
     complaint: str = ""         # of the kernel's, which has to be there
     debug: tuple = ()           # programs for the debug kernel; none: not there
+    cmdline: tuple = ()         # more for the kernel
 
 
 # To compare the pages of gigabytes takes the debug kernel minutes
-DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp")
+DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_bounce")
+# All that no IOMMU translates is bounced, or cannot be mapped
+BOUNCE = ("swiotlb=force",)
 
 CASES = {
     "none": Case("none"),
@@ -37,6 +41,9 @@ CASES = {
     # Without an IOMMU this kernel asks for no less than 32 bits, and is loud about more
     "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
+    "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
+    "bounce-strict": Case("strict", programs=("dma_bounce",), cmdline=BOUNCE),
+    "bounce-passthrough": Case("passthrough", programs=("dma_bounce",), cmdline=BOUNCE),
 }
 
 
@@ -51,7 +58,7 @@ def run(report):
         variables = {b"DMA_TYPE": TYPES[case.iommu],
                      b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
         # A page freed while the IOMMU still maps it is a bug, and told as one
-        cmdline = ["iommu.debug_pagealloc=1"] if debug else []
+        cmdline = [*case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
         result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
                                     variables=variables, iommu=case.iommu, edu=case.bits,
                                     cmdline=cmdline, mem="3G", network=False,
