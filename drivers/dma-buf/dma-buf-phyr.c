@@ -150,7 +150,7 @@ const struct phyr_list *dma_buf_map_phyr(struct dma_buf_attachment *attach)
 		attach->nr_phyr++;
 	return list;
 }
-EXPORT_SYMBOL_FOR_MODULES(dma_buf_map_phyr, "iommufd,rdma_rxe,dmabuf_kunit");
+EXPORT_SYMBOL_FOR_MODULES(dma_buf_map_phyr, "ib_core,iommufd,rdma_rxe,dmabuf_kunit");
 
 /**
  * dma_buf_unmap_phyr - give the physical ranges of a dma-buf back
@@ -171,7 +171,7 @@ void dma_buf_unmap_phyr(struct dma_buf_attachment *attach,
 	attach->nr_phyr--;
 	to_dma_buf_phyr_exp(attach->mapping)->unmap(attach, list);
 }
-EXPORT_SYMBOL_FOR_MODULES(dma_buf_unmap_phyr, "iommufd,rdma_rxe,dmabuf_kunit");
+EXPORT_SYMBOL_FOR_MODULES(dma_buf_unmap_phyr, "ib_core,iommufd,rdma_rxe,dmabuf_kunit");
 
 /*
  * The importer of @attach has been told to let go of the memory, or leaves: what
