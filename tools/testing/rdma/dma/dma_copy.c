@@ -55,10 +55,12 @@ static int run_copies(const struct copy_test *t, struct region *region,
 
 	region_fill(region, 1);
 	region_fill(other, 2);
-	err = edu_check(region->mr, region->addr, region->len, &block);
-	if (err)
-		return err;
-	ktap_diag("blocks of %llu KiB", (unsigned long long)block / KIB);
+	if (!t->memory->dmabuf) {
+		err = edu_check(region->mr, region->addr, region->len, &block);
+		if (err)
+			return err;
+		ktap_diag("blocks of %llu KiB", (unsigned long long)block / KIB);
+	}
 	err = copy_all(other, region);
 	if (!err && !t->memory->read_only) {
 		region_fill(other, 3);
@@ -139,6 +141,8 @@ int main(int argc, char **argv)
 
 	for (i = 0; i < nr_memory_kinds; i++)
 		add(&memory_kinds[i], &iova_same, 123);
+	for (i = 0; i < nr_dmabuf_kinds; i++)
+		add(&dmabuf_kinds[i], &iova_far, 123);
 	add(memory_kind("scattered"), &iova_far, 4095);
 	add(memory_kind("hugetlb"), &iova_zero, 0);
 	ktap_add(run_self, NULL, "copy/within_a_region");
