@@ -248,7 +248,7 @@ static int dma_buf_phyr_to_sgt(struct dma_buf_attachment *attach,
 	size_t max = dma_buf_sg_max(attach->dev);
 	int ret;
 
-	ret = phyr_dma_map(&m->dma, attach->dev, m->list, 0, dir,
+	ret = phyr_dma_map(&m->dma, attach->dev, m->list, 0, 0, dir,
 			   phyr->dma_attrs);
 	if (ret)
 		return ret;
@@ -312,8 +312,6 @@ static void dma_buf_phyr_sgt_unmap(struct dma_buf_attachment *attach,
  */
 static int dma_buf_phyr_sgt_attach(struct dma_buf_attachment *attach)
 {
-	if (!IS_ENABLED(CONFIG_PHYR_DMA))
-		return -EOPNOTSUPP;
 	if (!dma_buf_phyr_offer(attach->dmabuf)->mmio)
 		return 0;
 	if (!attach->peer2peer || !dma_buf_attach_revocable(attach))
@@ -361,7 +359,7 @@ dma_buf_implicit_exp(struct dma_buf *dmabuf)
 {
 	if (dmabuf->ops->map_dma_buf)
 		return &dma_buf_ops_sgt.base;
-	if (dma_buf_phyr_offer(dmabuf))
+	if (IS_ENABLED(CONFIG_PHYR_DMA) && dma_buf_phyr_offer(dmabuf))
 		return &dma_buf_phyr_sgt.base;
 	return NULL;
 }

@@ -45,8 +45,9 @@ static void edu_dmabuf_invalidate(struct dma_buf_attachment *attach)
 	struct edu_mr *mr = buf->private;
 
 	dma_resv_assert_held(attach->dmabuf->resv);
-	if (mr)
-		edu_dmabuf_clear(mr);
+	if (!mr)	/* no more than attached */
+		return;
+	edu_dmabuf_clear(mr);
 	ib_umem_dmabuf_unmap_pages(buf);
 }
 

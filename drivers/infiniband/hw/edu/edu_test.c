@@ -3,7 +3,8 @@
  * Accesses to memory that is no MR any more: the proof that they are refused.
  *
  * An address of the memory taken from the device last is kept: by
- * deregistration, or as the process lost a page. Root may have the
+ * deregistration, as the process lost a page, or by the exporter of a dma-buf.
+ * Root may have the
  * device read from it or write to it once more, by writing "read" or "write" to
  * stale in <debugfs>/edu_0. The access must fault in the IOMMU.
  *
