@@ -105,6 +105,14 @@ dma_buf_attach_sgt(const struct dma_buf_attachment *attach)
 		       to_dma_buf_sgt_exp(attach->mapping) : NULL;
 }
 
+static void dma_buf_put_phyr(struct dma_buf_attachment *attach,
+			     const struct dma_buf_phyr_exp *exp,
+			     const struct phyr_list *list)
+{
+	if (exp->unmap)
+		exp->unmap(attach, list);
+}
+
 static const struct phyr_list *
 dma_buf_get_phyr(struct dma_buf_attachment *attach,
 		 const struct dma_buf_phyr_exp *exp)
@@ -114,7 +122,7 @@ dma_buf_get_phyr(struct dma_buf_attachment *attach,
 
 	/* Importers check their windows against the size of the dma-buf. */
 	if (!IS_ERR(list) && WARN_ON_ONCE(list->nr_pages < nr_pages)) {
-		exp->unmap(attach, list);
+		dma_buf_put_phyr(attach, exp, list);
 		return ERR_PTR(-EINVAL);
 	}
 	return list;
@@ -169,7 +177,7 @@ void dma_buf_unmap_phyr(struct dma_buf_attachment *attach,
 	if (WARN_ON(!attach->nr_phyr))
 		return;
 	attach->nr_phyr--;
-	to_dma_buf_phyr_exp(attach->mapping)->unmap(attach, list);
+	dma_buf_put_phyr(attach, to_dma_buf_phyr_exp(attach->mapping), list);
 }
 EXPORT_SYMBOL_FOR_MODULES(dma_buf_unmap_phyr, "ib_core,iommufd,rdma_rxe,dmabuf_kunit");
 
@@ -285,7 +293,7 @@ static struct sg_table *dma_buf_phyr_sgt_map(struct dma_buf_attachment *attach,
 	return &m->sgt;
 
 err_unmap:
-	phyr->unmap(attach, m->list);
+	dma_buf_put_phyr(attach, phyr, m->list);
 err_free:
 	kfree(m);
 	return ERR_PTR(ret);
@@ -302,7 +310,7 @@ static void dma_buf_phyr_sgt_unmap(struct dma_buf_attachment *attach,
 	m->sgt.orig_nents = m->sgt.nents;
 	sg_free_table(&m->sgt);
 	phyr_dma_unmap(&m->dma, m->list);
-	phyr->unmap(attach, m->list);
+	dma_buf_put_phyr(attach, phyr, m->list);
 	kfree(m);
 }
 

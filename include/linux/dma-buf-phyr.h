@@ -94,7 +94,7 @@ struct dma_buf_sgt_imp {
  *	Called with the reservation lock held. To move or revoke the memory, call
  *	dma_buf_invalidate_mappings(), and do not touch it before every importer
  *	has unmapped.
- * @unmap: the importer does not use the ranges any more
+ * @unmap: optional, the importer does not use the ranges any more
  * @dma_attrs: DMA_ATTR_* for mapping the ranges for an importer that wants SGT
  * @mmio: ranges may be a peer's MMIO, without struct page
  */

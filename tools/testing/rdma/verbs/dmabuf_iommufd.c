@@ -306,9 +306,13 @@ static int map_and_check(struct window *w, const struct test *t)
 static enum ktap_result run_map(const void *arg)
 {
 	const struct test *t = arg;
+	const char *missing = memory_missing(t->kind);
 	struct window w = {};
-	int err = open_window(&w, t->kind, t->size, t->start, t->len);
+	int err;
 
+	if (missing)
+		return ktap_skip("%s", missing);
+	err = open_window(&w, t->kind, t->size, t->start, t->len);
 	if (!err)
 		err = map_and_check(&w, t);
 	if (!err)

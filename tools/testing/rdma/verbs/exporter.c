@@ -41,12 +41,12 @@ int udmabuf_alloc(size_t size, unsigned int flags)
 	return fd;
 }
 
-int heap_alloc(size_t size)
+static int alloc_from(const char *path, size_t size)
 {
 	struct dma_heap_allocation_data data = {
 		.len = size, .fd_flags = O_RDWR | O_CLOEXEC,
 	};
-	int heap = open("/dev/dma_heap/system", O_RDONLY | O_CLOEXEC), err = 0;
+	int heap = open(path, O_RDONLY | O_CLOEXEC), err = 0;
 
 	if (heap < 0)
 		return -errno;
@@ -54,4 +54,14 @@ int heap_alloc(size_t size)
 		err = -errno;
 	close(heap);
 	return err ? err : (int)data.fd;
+}
+
+int heap_alloc(size_t size)
+{
+	return alloc_from("/dev/dma_heap/system", size);
+}
+
+int cma_alloc(size_t size)
+{
+	return alloc_from("/dev/dma_heap/default_cma_region", size);
 }

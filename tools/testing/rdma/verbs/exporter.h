@@ -16,5 +16,7 @@ int udmabuf_create(int memfd, u64 offset, u64 size);
 int udmabuf_alloc(size_t size, unsigned int flags);
 /* Of the system heap. */
 int heap_alloc(size_t size);
+/* Of the CMA heap, which is there if the kernel was booted with cma=SIZE. */
+int cma_alloc(size_t size);
 
 #endif

@@ -11,6 +11,7 @@
 #include "exporter.h"
 #include "ktap.h"
 #include "memory.h"
+#include "resources.h"
 
 #define KIB4	4096UL
 #define MIB2	(2UL << 20)
@@ -244,6 +245,11 @@ static int map_heap(struct memory *mem)
 	return map_dmabuf(mem, heap_alloc(mem->size));
 }
 
+static int map_cma(struct memory *mem)
+{
+	return map_dmabuf(mem, cma_alloc(mem->size));
+}
+
 const struct memory_kind memory_kinds[] = {
 	{ "scattered",	KIB4, false, false, map_scattered, check_scattered },
 	{ "anon",	KIB4, false, false, map_anon },
@@ -260,6 +266,7 @@ const struct memory_kind dmabuf_kinds[] = {
 	{ "udmabuf",	  KIB4, false, true, map_udmabuf },
 	{ "udmabuf_huge", MIB2, false, true, map_udmabuf_huge },
 	{ "heap",	  KIB4, false, true, map_heap },
+	{ "cma",	  KIB4, false, true, map_cma },
 };
 
 const size_t nr_dmabuf_kinds = ARRAY_SIZE(dmabuf_kinds);
@@ -275,6 +282,12 @@ const struct memory_kind *memory_kind(const char *name)
 		if (!strcmp(dmabuf_kinds[i].name, name))
 			return &dmabuf_kinds[i];
 	abort();
+}
+
+const char *memory_missing(const struct memory_kind *kind)
+{
+	return kind->map == map_cma && cma_bytes() <= 0 ?
+	       "no CMA heap: boot with --append cma=64M" : NULL;
 }
 
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size)

@@ -42,6 +42,8 @@ extern const size_t nr_dmabuf_kinds;
 
 /* One of either list; there is no other name. */
 const struct memory_kind *memory_kind(const char *name);
+/* Why there is no such memory here, or NULL. */
+const char *memory_missing(const struct memory_kind *kind);
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size);
 void memory_unmap(struct memory *mem);
 /* Ask for nr more huge pages; the kernel may give fewer. */

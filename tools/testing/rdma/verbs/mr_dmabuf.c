@@ -40,10 +40,13 @@ static enum ktap_result run_data_test(const void *arg)
 		.kind = t->local, .iova = t->iova,
 		.head = HEAD, .len = LEN, .tail = TAIL,
 	};
+	const char *missing = memory_missing(t->local);
 	struct region_attr remote = local;
 	struct fixture f;
 	int err;
 
+	if (missing)
+		return ktap_skip("%s", missing);
 	remote.kind = t->remote;
 	err = fixture_create(&f, t->path, &local, &remote);
 	if (err == -EOPNOTSUPP && stock_kernel())
@@ -75,13 +78,15 @@ static void add_data(const struct memory_kind *local,
 
 static void add_data_tests(void)
 {
-	const struct memory_kind *heap = &dmabuf_kinds[nr_dmabuf_kinds - 1];
+	const struct memory_kind *heap = memory_kind("heap");
+	const struct memory_kind *cma = memory_kind("cma");
 	size_t i;
 
 	for (i = 0; i < nr_dmabuf_kinds; i++)
 		add_data(&dmabuf_kinds[i], &dmabuf_kinds[i], &iova_far, &rc);
 	add_data(&dmabuf_kinds[0], memory_kind("scattered"), &iova_zero, &rc);
 	add_data(memory_kind("thp"), heap, &iova_same, &rc);
+	add_data(cma, memory_kind("scattered"), &iova_zero, &rc);
 	add_data(&dmabuf_kinds[0], heap, &iova_same, &ud);
 }
 
@@ -92,9 +97,13 @@ static enum ktap_result run_closed_fd_data(const void *arg)
 		.kind = arg, .iova = &iova_far,
 		.head = HEAD, .len = LEN, .tail = TAIL,
 	};
+	const char *missing = memory_missing(attr.kind);
 	struct fixture f;
-	int err = fixture_create(&f, &rc, &attr, &attr);
+	int err;
 
+	if (missing)
+		return ktap_skip("%s", missing);
+	err = fixture_create(&f, &rc, &attr, &attr);
 	if (err == -EOPNOTSUPP && stock_kernel())
 		return ktap_skip(unsupported);
 	if (err)

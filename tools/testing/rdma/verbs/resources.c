@@ -77,6 +77,11 @@ long dirty_pages(const void *addr, size_t len)
 	return count;
 }
 
+long cma_bytes(void)
+{
+	return read_field("/proc/meminfo", "CmaTotal:") * 1024;
+}
+
 long slab_bytes(void)
 {
 	return read_field("/proc/meminfo", "SUnreclaim:") * 1024;

@@ -25,6 +25,9 @@ bool memfd_is_pinned(int fd);
  */
 long dirty_pages(const void *addr, size_t len);
 
+/* What the kernel has set aside for contiguous allocations, in bytes. */
+long cma_bytes(void);
+
 /* Unreclaimable slab of the whole machine, in bytes. */
 long slab_bytes(void);
 /* Freed memory comes back late on a kernel that looks for use after free. */

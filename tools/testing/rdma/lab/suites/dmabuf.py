@@ -11,6 +11,7 @@ import packages
 import paths
 import programs
 import ui
+from suites import verbs
 
 HELP = "the kernel's selftests of dma-bufs; a BAR as MRs and in iommufd, revoked while in use"
 
@@ -31,6 +32,8 @@ cd "$1" && exec ./"$2"
 # udmabuf has memfds of 1024 pages of 2 MiB, one at a time
 HUGE_PAGES = {"udmabuf": 1024, "iommufd": 128}
 MEMORY = "4G"
+# dmabuf-heap looks at each heap that there is
+CMDLINE = {"dmabuf-heap": [verbs.CMA]}
 
 # vfio wants an IOMMU that remaps interrupts
 IOMMU = "-device intel-iommu,intremap=on"
@@ -79,7 +82,8 @@ def selftests(report):
     for name in selftests_of(report.kernel):
         take(report, name, report.vm(
             f"dmabuf-{name}", ["sh", "-c", SCRIPT, name, folder, name,
-                               str(HUGE_PAGES.get(name, 0))], mem=MEMORY))
+                               str(HUGE_PAGES.get(name, 0))], mem=MEMORY,
+            cmdline=CMDLINE.get(name, ())))
 
 
 def shared(name, size):
@@ -117,7 +121,7 @@ def iommufd(report):
     """dma-bufs of such a BAR in an I/O address space, where edu does DMA."""
     program = programs.ensure() / "dmabuf_iommufd"
     memory, device = ivshmem("ivshmem-iommufd", IOMMUFD_BAR)
-    result = report.vm("dmabuf-iommufd", [program],
+    result = report.vm("dmabuf-iommufd", [program], cmdline=[verbs.CMA],
                        devices=[IOMMU, device, f"-device edu,dma_mask={(1 << 64) - 1:#x}"])
     memory.unlink()
     log = take(report, "iommufd-vfio", result)

@@ -26,6 +26,9 @@ done
 exit $worst
 """
 
+# Memory for the CMA heap
+CMA = "cma=64M"
+
 END = re.compile(r"^=== program (\S+) (\d+)$", re.MULTILINE)
 
 
@@ -51,7 +54,7 @@ def chosen(names, flavour):
 
 def run(report):
     folder = programs.ensure()
-    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel))
+    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA])
 
 
 def run_programs(report, name, folder, names, under="", variables=None, **machine):
