@@ -72,9 +72,12 @@ static int run_copies(const struct copy_test *t, struct region *region,
 static enum ktap_result run_copy_test(const void *arg)
 {
 	const struct copy_test *t = arg;
+	const char *missing = memory_missing(t->memory);
 	struct region region = { 0 }, other = { 0 };
 	int err;
 
+	if (missing)
+		return ktap_skip("%s", missing);
 	err = edu_region(&region, t->memory, t->iova, t->head, t->len);
 	if (!err)
 		err = edu_region(&other, memory_kind("scattered"), &iova_same,

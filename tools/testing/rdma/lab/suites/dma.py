@@ -67,7 +67,7 @@ def run(report):
         variables = {b"DMA_TYPE": TYPES[case.iommu],
                      b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
         # A page freed while the IOMMU still maps it is a bug, and told as one
-        cmdline = ["iommu.debug_pagealloc=1"] if debug else []
+        cmdline = [verbs.CMA] + (["iommu.debug_pagealloc=1"] if debug else [])
         devices = []
         if case.peer:
             variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
