@@ -158,7 +158,7 @@ const struct phyr_list *dma_buf_map_phyr(struct dma_buf_attachment *attach)
 		attach->nr_phyr++;
 	return list;
 }
-EXPORT_SYMBOL_FOR_MODULES(dma_buf_map_phyr, "iommufd,rdma_rxe,dmabuf_kunit");
+EXPORT_SYMBOL_FOR_MODULES(dma_buf_map_phyr, "ib_core,iommufd,rdma_rxe,dmabuf_kunit");
 
 /**
  * dma_buf_unmap_phyr - give the physical ranges of a dma-buf back
@@ -179,7 +179,7 @@ void dma_buf_unmap_phyr(struct dma_buf_attachment *attach,
 	attach->nr_phyr--;
 	dma_buf_put_phyr(attach, to_dma_buf_phyr_exp(attach->mapping), list);
 }
-EXPORT_SYMBOL_FOR_MODULES(dma_buf_unmap_phyr, "iommufd,rdma_rxe,dmabuf_kunit");
+EXPORT_SYMBOL_FOR_MODULES(dma_buf_unmap_phyr, "ib_core,iommufd,rdma_rxe,dmabuf_kunit");
 
 /*
  * The importer of @attach has been told to let go of the memory, or leaves: what
@@ -256,7 +256,7 @@ static int dma_buf_phyr_to_sgt(struct dma_buf_attachment *attach,
 	size_t max = dma_buf_sg_max(attach->dev);
 	int ret;
 
-	ret = phyr_dma_map(&m->dma, attach->dev, m->list, 0, dir,
+	ret = phyr_dma_map(&m->dma, attach->dev, m->list, 0, 0, dir,
 			   phyr->dma_attrs);
 	if (ret)
 		return ret;
@@ -320,8 +320,6 @@ static void dma_buf_phyr_sgt_unmap(struct dma_buf_attachment *attach,
  */
 static int dma_buf_phyr_sgt_attach(struct dma_buf_attachment *attach)
 {
-	if (!IS_ENABLED(CONFIG_PHYR_DMA))
-		return -EOPNOTSUPP;
 	if (!dma_buf_phyr_offer(attach->dmabuf)->mmio)
 		return 0;
 	if (!attach->peer2peer || !dma_buf_attach_revocable(attach))
@@ -369,7 +367,7 @@ dma_buf_implicit_exp(struct dma_buf *dmabuf)
 {
 	if (dmabuf->ops->map_dma_buf)
 		return &dma_buf_ops_sgt.base;
-	if (dma_buf_phyr_offer(dmabuf))
+	if (IS_ENABLED(CONFIG_PHYR_DMA) && dma_buf_phyr_offer(dmabuf))
 		return &dma_buf_phyr_sgt.base;
 	return NULL;
 }

@@ -9,7 +9,7 @@
  * Who has the whole list maps it by phyr_dma_map(). Who makes it piece by piece
  * can map it at the same pace::
  *
- *	ret = phyr_dma_begin(&dma, dev, nr_pages, flags, dir, attrs);
+ *	ret = phyr_dma_begin(&dma, dev, nr_pages, place, flags, dir, attrs);
  *	while (!ret && (more to come)) {
  *		ret = phyr_list_append(&list, ...);
  *		if (!ret)
@@ -50,9 +50,10 @@ struct phyr_dma {
 		struct phyr_dma_stored	*stored;
 	};
 	u32			attrs;	/* they are less than 32 bits */
+	u16			pad;	/* pages of the IOVA that are left free in front */
 	u8			dir;
-	u8			flags;
-	u8			how;	/* enum phyr_dma_how */
+	u8			flags : 4;
+	u8			how : 4;	/* enum phyr_dma_how */
 };
 
 /**
@@ -69,12 +70,12 @@ struct phyr_dma_cursor {
 };
 
 int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
-		   unsigned int flags, enum dma_data_direction dir,
+		   u64 place, unsigned int flags, enum dma_data_direction dir,
 		   unsigned long attrs);
 int phyr_dma_add(struct phyr_dma *dma, const struct phyr_list *list);
 int phyr_dma_finish(struct phyr_dma *dma, const struct phyr_list *list);
 int phyr_dma_map(struct phyr_dma *dma, struct device *dev,
-		 const struct phyr_list *list, unsigned int flags,
+		 const struct phyr_list *list, u64 place, unsigned int flags,
 		 enum dma_data_direction dir, unsigned long attrs);
 void phyr_dma_unmap(struct phyr_dma *dma, const struct phyr_list *list);
 int phyr_dma_copy_sgt(struct phyr_dma *dma, const struct sg_table *sgt,

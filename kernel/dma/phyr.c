@@ -14,6 +14,11 @@
  *    (PHYR_DMA_STORED). DMA addresses here are page granular, so the same
  *    compact container holds them.
  *
+ * Large pages of the IOMMU, and large blocks in a device's tables, form only where
+ * addresses on both sides agree in the bits below. Whoever maps memory says where
+ * it lies in the space that its pages are large in, and what is missing to that
+ * alignment is left free in front of the span.
+ *
  * MMIO of a peer is reached through the host bridge, like RAM, or by its bus
  * address, past the IOMMU. Lists that may have it have their addresses stored;
  * what goes through the IOMMU is linked into one span all the same.
@@ -70,6 +75,12 @@ static struct dma_iova_state *phyr_dma_span(struct phyr_dma *dma)
 	if (dma->how == PHYR_DMA_STORED && dma_use_iova(&dma->stored->span))
 		return &dma->stored->span;
 	return NULL;
+}
+
+/* Where in the span the first range is linked. */
+static size_t phyr_dma_pad(const struct phyr_dma *dma)
+{
+	return (size_t)dma->pad << PAGE_SHIFT;
 }
 
 /* Bytes that are linked into the span. */
@@ -136,12 +147,13 @@ static size_t phyr_dma_piece(const struct phyr_dma *dma)
 static int phyr_dma_link_range(struct phyr_dma *dma, const struct phyr_cursor *cur)
 {
 	struct phyr_dma_stored *stored = dma->stored;
-	dma_addr_t addr = stored->span.addr + stored->linked;
+	size_t at = phyr_dma_pad(dma) + stored->linked;
+	dma_addr_t addr = stored->span.addr + at;
 	size_t len = cur->vec.len;
 	int ret;
 
-	ret = dma_iova_link(dma->dev, &stored->span, cur->vec.paddr, stored->linked,
-			    len, dma->dir, phyr_dma_attrs(dma, cur->provider));
+	ret = dma_iova_link(dma->dev, &stored->span, cur->vec.paddr, at, len,
+			    dma->dir, phyr_dma_attrs(dma, cur->provider));
 	if (ret)
 		return ret;
 	stored->linked += len;
@@ -224,7 +236,7 @@ static int phyr_dma_map_up_to(struct phyr_dma *dma, const struct phyr_list *list
 
 	if (nr_pages <= dma->nr_pages)
 		return 0;
-	if (WARN_ON_ONCE((span && nr_pages > dma_iova_size(span) >> PAGE_SHIFT) ||
+	if (WARN_ON_ONCE((span && nr_pages + dma->pad > dma_iova_size(span) >> PAGE_SHIFT) ||
 			 (phyr_has_mmio(list) && !(dma->flags & PHYR_DMA_P2P))))
 		return -EINVAL;
 
@@ -234,8 +246,8 @@ static int phyr_dma_map_up_to(struct phyr_dma *dma, const struct phyr_list *list
 	if (dma->how != PHYR_DMA_IOVA)
 		return phyr_dma_map_each(dma, &cur);
 
-	ret = dma_iova_link_phyr(dma->dev, span, offset, &cur, SIZE_MAX, dma->dir,
-				 dma->attrs, GFP_KERNEL);
+	ret = dma_iova_link_phyr(dma->dev, span, phyr_dma_pad(dma) + offset, &cur,
+				 SIZE_MAX, dma->dir, dma->attrs, GFP_KERNEL);
 	if (!ret)
 		dma->nr_pages = nr_pages;
 	return ret;
@@ -281,6 +293,9 @@ static int phyr_dma_begin_stored(struct phyr_dma *dma)
  * @dma: the DMA ranges; whatever it holds is overwritten
  * @dev: device that will do the DMA
  * @nr_pages: how long the list will be at most; IOVA is allocated for as much
+ * @place: an address of the first page, in bytes, by which the memory's large pages
+ *	are aligned: the process's, or the offset in a dma-buf. Where one is long
+ *	enough, IOVA and @place agree modulo PMD_SIZE.
  * @flags: PHYR_DMA_LINEAR, PHYR_DMA_P2P
  * @dir: direction of the DMA
  * @attrs: DMA_ATTR_* of the DMA API
@@ -296,7 +311,7 @@ static int phyr_dma_begin_stored(struct phyr_dma *dma)
  * -ENOMEM, also for IOVA.
  */
 int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
-		   unsigned int flags, enum dma_data_direction dir,
+		   u64 place, unsigned int flags, enum dma_data_direction dir,
 		   unsigned long attrs)
 {
 	struct dma_iova_state *span;
@@ -304,7 +319,7 @@ int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
 
 	*dma = (struct phyr_dma) {};
 	/* The top bit of the span's length is the IOMMU layer's own. */
-	if (!nr_pages || nr_pages > (SIZE_MAX / 2) >> PAGE_SHIFT)
+	if (!nr_pages || nr_pages > (SIZE_MAX / 2 - PMD_SIZE) >> PAGE_SHIFT)
 		return -EINVAL;
 	if (WARN_ON_ONCE(!dev->dma_mask))
 		return -EIO;
@@ -329,7 +344,10 @@ int phyr_dma_begin(struct phyr_dma *dma, struct device *dev, u64 nr_pages,
 			goto err;
 		span = &dma->stored->span;
 	}
-	if (link && !dma_iova_try_alloc(dev, span, 0, nr_pages << PAGE_SHIFT))
+	/* The allocator aligns what is as long as a large page at least to that. */
+	if (link && nr_pages >= PMD_SIZE >> PAGE_SHIFT)
+		dma->pad = (place & ~PMD_MASK) >> PAGE_SHIFT;
+	if (link && !dma_iova_try_alloc(dev, span, 0, (nr_pages + dma->pad) << PAGE_SHIFT))
 		goto err;
 	return 0;
 
@@ -398,7 +416,7 @@ int phyr_dma_finish(struct phyr_dma *dma, const struct phyr_list *list)
 	if (ret)
 		return ret;
 	if (span && phyr_dma_linked(dma)) {
-		ret = dma_iova_sync(dma->dev, span, 0, phyr_dma_linked(dma));
+		ret = dma_iova_sync(dma->dev, span, phyr_dma_pad(dma), phyr_dma_linked(dma));
 		if (ret)
 			return ret;
 	}
@@ -413,6 +431,7 @@ EXPORT_SYMBOL_GPL(phyr_dma_finish);
  * @dma: the DMA ranges; whatever it holds is overwritten
  * @dev: device that will do the DMA
  * @list: what to map; stays as it is until phyr_dma_unmap()
+ * @place: an address of the first page, see phyr_dma_begin()
  * @flags: PHYR_DMA_LINEAR or 0
  * @dir: direction of the DMA
  * @attrs: DMA_ATTR_* of the DMA API
@@ -425,14 +444,14 @@ EXPORT_SYMBOL_GPL(phyr_dma_finish);
  * phyr_dma_finish() give.
  */
 int phyr_dma_map(struct phyr_dma *dma, struct device *dev,
-		 const struct phyr_list *list, unsigned int flags,
+		 const struct phyr_list *list, u64 place, unsigned int flags,
 		 enum dma_data_direction dir, unsigned long attrs)
 {
 	int ret;
 
 	if (phyr_has_mmio(list))
 		flags |= PHYR_DMA_P2P;
-	ret = phyr_dma_begin(dma, dev, list->nr_pages, flags, dir, attrs);
+	ret = phyr_dma_begin(dma, dev, list->nr_pages, place, flags, dir, attrs);
 	if (ret)
 		return ret;
 	ret = phyr_dma_finish(dma, list);
@@ -491,11 +510,14 @@ void phyr_dma_unmap(struct phyr_dma *dma, const struct phyr_list *list)
 {
 	struct dma_iova_state *span = phyr_dma_span(dma);
 
-	if (span)
-		dma_iova_destroy(dma->dev, span, phyr_dma_linked(dma), dma->dir,
-				 dma->attrs);
-	else if (dma->how == PHYR_DMA_STORED)
+	if (span) {
+		if (phyr_dma_linked(dma))
+			dma_iova_unlink(dma->dev, span, phyr_dma_pad(dma),
+					phyr_dma_linked(dma), dma->dir, dma->attrs);
+		dma_iova_free(dma->dev, span);
+	} else if (dma->how == PHYR_DMA_STORED) {
 		phyr_dma_unmap_each(dma, list);
+	}
 	phyr_dma_forget(dma);
 }
 EXPORT_SYMBOL_GPL(phyr_dma_unmap);
@@ -584,7 +606,7 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 		return;
 	length = min(length, total - offset);
 	if (dma->how == PHYR_DMA_IOVA) {
-		cur->addr = dma->span.addr + offset;
+		cur->addr = dma->span.addr + phyr_dma_pad(dma) + offset;
 		cur->at.left = length;
 	} else {
 		phyr_seek(&cur->at, dma->how == PHYR_DMA_DIRECT ? dma->direct :

@@ -199,7 +199,7 @@ static dma_addr_t phyr_dma_test_first(struct phyr_dma_test *t)
 static int phyr_dma_test_map(struct phyr_dma_test *t, unsigned int flags,
 			     unsigned long attrs)
 {
-	return phyr_dma_map(&t->dma, t->dev, &t->list, flags, DMA_BIDIRECTIONAL, attrs);
+	return phyr_dma_map(&t->dma, t->dev, &t->list, 0, flags, DMA_BIDIRECTIONAL, attrs);
 }
 
 /* One DMA range behind an IOMMU, else one for each physical range */
@@ -222,6 +222,22 @@ static void phyr_dma_test_kept(struct kunit *test)
 	phyr_dma_test_fill(test);
 	KUNIT_ASSERT_EQ(test, 0, phyr_dma_test_map(t, 0, 0));
 	phyr_dma_test_expect(test, t->domain ? 1 : 0);
+	phyr_dma_test_gone(test, phyr_dma_test_first(t), t->list.nr_pages);
+}
+
+/* Where there is a large page, the IOVA agrees with the place in the bits below. */
+static void phyr_dma_test_place(struct kunit *test)
+{
+	struct phyr_dma_test *t = test->priv;
+	u64 place = 5 * PMD_SIZE + 321 * PAGE_SIZE;
+
+	phyr_dma_test_fill(test);
+	KUNIT_ASSERT_EQ(test, 0, phyr_dma_map(&t->dma, t->dev, &t->list, place, 0,
+					      DMA_BIDIRECTIONAL,
+					      DMA_ATTR_REQUIRE_COHERENT));
+	phyr_dma_test_expect(test, t->domain ? 1 : 0);
+	if (t->domain)
+		KUNIT_EXPECT_EQ(test, (phyr_dma_test_first(t) ^ place) & ~PMD_MASK, 0);
 	phyr_dma_test_gone(test, phyr_dma_test_first(t), t->list.nr_pages);
 }
 
@@ -272,7 +288,7 @@ static void phyr_dma_test_linear(struct kunit *test)
 
 static int phyr_dma_test_begin(struct phyr_dma_test *t, u64 nr_pages)
 {
-	return phyr_dma_begin(&t->dma, t->dev, nr_pages, 0, DMA_BIDIRECTIONAL,
+	return phyr_dma_begin(&t->dma, t->dev, nr_pages, 0, 0, DMA_BIDIRECTIONAL,
 			      DMA_ATTR_REQUIRE_COHERENT);
 }
 
@@ -357,6 +373,7 @@ static void phyr_dma_test_mask(struct kunit *test)
 static struct kunit_case phyr_dma_cases[] = {
 	KUNIT_CASE_PARAM(phyr_dma_test_disjoint, phyr_dma_test_gen_params),
 	KUNIT_CASE_PARAM(phyr_dma_test_kept, phyr_dma_test_gen_params),
+	KUNIT_CASE_PARAM(phyr_dma_test_place, phyr_dma_test_gen_params),
 	KUNIT_CASE_PARAM(phyr_dma_test_window, phyr_dma_test_gen_params),
 	KUNIT_CASE_PARAM(phyr_dma_test_linear, phyr_dma_test_gen_params),
 	KUNIT_CASE_PARAM(phyr_dma_test_batches, phyr_dma_test_gen_params),

@@ -103,8 +103,8 @@ int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 		return -ENOMEM;
 	if (ib_umem_has_dma(umem))
 		ret = phyr_dma_begin(&umem->dma, umem->ibdev->dma_device,
-				     nr_pages, 0, DMA_BIDIRECTIONAL,
-				     dma_attrs);
+				     nr_pages, umem->address, 0,
+				     DMA_BIDIRECTIONAL, dma_attrs);
 	if (!ret)
 		ret = ib_umem_pin_pages(umem, umem->address & PAGE_MASK,
 					nr_pages, gup_flags, pages);

@@ -47,17 +47,27 @@ struct edu_dev {
 };
 
 /**
+ * struct edu_table - the page table of memory that is all there
+ * @first: byte of the first block that is the first of the MR
+ * @shift: the size of blocks is 1 << @shift
+ * @nr_blocks: blocks in the table
+ * @blocks: DMA address of each; NULL while there is no memory
+ */
+struct edu_table {
+	u64 first;
+	unsigned int shift;
+	size_t nr_blocks;
+	dma_addr_t *blocks;
+};
+
+/**
  * struct edu_mr - an MR and its page table
  * @ibmr: what the core knows of it
  * @pd: PD it belongs to; ibmr.pd is set only when the key is known already
  * @umem: the memory
  * @access: IB_ACCESS_*
- * @first: byte of the first block that is the first of the MR; with on-demand
- *	paging the virtual address of the first byte
- * @shift: the size of blocks is 1 << @shift
- * @nr_blocks: blocks in the table
- * @blocks: DMA address of each
- * @odp: the region, with on-demand paging, in place of blocks
+ * @table: where the memory is; that of a dma-buf changes, under edu_dev.lock
+ * @odp: the region, with on-demand paging, in place of the table
  * @pages: its table, see edu_odp.c
  * @ref: the registration's, and one of each fault that is waited for
  */
@@ -66,10 +76,7 @@ struct edu_mr {
 	struct ib_pd *pd;
 	struct ib_umem *umem;
 	int access;
-	u64 first;
-	unsigned int shift;
-	size_t nr_blocks;
-	dma_addr_t *blocks;
+	struct edu_table table;
 	struct ib_odp *odp;
 	struct xarray pages;
 	struct kref ref;
@@ -91,7 +98,10 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 			      u64 iova, int access, struct ib_dmah *dmah,
 			      struct ib_udata *udata);
 int edu_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
+struct edu_mr *edu_mr_alloc(struct ib_pd *pd, int access);
+struct ib_mr *edu_mr_publish(struct edu_mr *mr, u64 length);
 void edu_mr_put(struct edu_mr *mr);
+int edu_table_fill(struct edu_table *table, struct ib_umem *umem, u64 iova);
 phys_addr_t edu_phys(struct edu_dev *edu, dma_addr_t addr);
 
 /* Which way a request goes, seen from the memory. */
@@ -104,7 +114,7 @@ enum edu_dir {
 struct edu_missed {
 	struct edu_mr *mr;
 	enum edu_dir dir;
-	u64 at;
+	u64 offset;
 	u32 len;
 };
 
@@ -115,13 +125,23 @@ int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
 int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 	     const struct edu_copy_req *req);
 
+struct ib_mr *edu_reg_user_mr_dmabuf(struct ib_pd *pd, u64 offset, u64 length,
+				     u64 iova, int fd, int access,
+				     struct ib_dmah *dmah,
+				     struct uverbs_attr_bundle *attrs);
+void edu_dmabuf_release_mr(struct edu_mr *mr);
+int edu_dmabuf_fault(struct edu_missed *missed);
+
+#define EDU_ACCESS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
+			 IB_ACCESS_REMOTE_READ)
+
 #ifdef CONFIG_INFINIBAND_EDU_ODP
 #define EDU_ACCESS_ODP	(IB_ACCESS_ON_DEMAND | IB_ACCESS_HUGETLB)
 
 int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova);
 void edu_odp_release_mr(struct edu_mr *mr);
 void edu_odp_free_mr(struct edu_mr *mr);
-u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 		  dma_addr_t *addr);
 int edu_odp_fault(struct edu_missed *missed);
 int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
@@ -142,7 +162,7 @@ static inline int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length,
 
 static inline void edu_odp_release_mr(struct edu_mr *mr) {}
 static inline void edu_odp_free_mr(struct edu_mr *mr) {}
-static inline u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+static inline u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 				dma_addr_t *addr)
 {
 	return 0;

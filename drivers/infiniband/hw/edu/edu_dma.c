@@ -101,15 +101,19 @@ int edu_dma(struct edu_dev *edu, enum edu_dir dir, dma_addr_t addr, u32 pos,
  * The DMA address of a byte, and how many follow in its block; 0: it is in no
  * block now, and has to be brought in.
  */
-static u64 edu_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+static u64 edu_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 		     dma_addr_t *addr)
 {
-	u64 size = BIT_ULL(mr->shift), in = at & (size - 1);
+	const struct edu_table *table = &mr->table;
+	u64 size = BIT_ULL(table->shift);
+	u64 at = table->first + offset;
 
 	if (mr->odp)
-		return edu_odp_block(mr, dir, at, addr);
-	*addr = mr->blocks[at >> mr->shift] + in;
-	return size - in;
+		return edu_odp_block(mr, dir, offset, addr);
+	if (!table->blocks)
+		return 0;
+	*addr = table->blocks[at >> table->shift] + (at & (size - 1));
+	return size - (at & (size - 1));
 }
 
 /*
@@ -119,16 +123,15 @@ static u64 edu_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
 static int edu_dma_mr(struct edu_dev *edu, enum edu_dir dir, struct edu_mr *mr,
 		      u64 offset, u32 len, struct edu_missed *missed)
 {
-	u64 at = mr->first + offset;
 	dma_addr_t addr;
 	u32 pos, n;
 	int ret;
 
-	for (pos = 0; pos < len; pos += n, at += n) {
-		n = min_t(u64, len - pos, edu_block(mr, dir, at, &addr));
+	for (pos = 0; pos < len; pos += n, offset += n) {
+		n = min_t(u64, len - pos, edu_block(mr, dir, offset, &addr));
 		if (!n) {
 			kref_get(&mr->ref);
-			*missed = (struct edu_missed) { mr, dir, at, len - pos };
+			*missed = (struct edu_missed) { mr, dir, offset, len - pos };
 			return -EAGAIN;
 		}
 		ret = edu_dma(edu, dir, addr, pos, n);
@@ -187,6 +190,12 @@ static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
 	return ret;
 }
 
+/* Bring in what a copy missed. 0: it is there, or the copy is to look again. */
+static int edu_fault(struct edu_missed *missed)
+{
+	return missed->mr->odp ? edu_odp_fault(missed) : edu_dmabuf_fault(missed);
+}
+
 /**
  * edu_copy - have the device copy bytes from one MR to another
  * @edu: device
@@ -203,6 +212,8 @@ static int edu_copy_chunk(struct edu_dev *edu, const struct ib_pd *pd,
  * -EACCES where the destination may not be written,
  * -ERANGE where the bytes are not all in the MRs,
  * -EFAULT and others of ib_odp_fault() where the process has no such memory,
+ * -ENODEV and others of ib_umem_dmabuf_map_pages() where an exporter does not
+ * let the device at its memory,
  * -EINTR after a signal, or
  * -EIO where the device is gone or does not answer.
  */
@@ -226,7 +237,7 @@ int edu_copy(struct edu_dev *edu, struct ib_pd *pd,
 		if (!ret)
 			done += n;
 		else if (ret == -EAGAIN)
-			ret = edu_odp_fault(&missed);
+			ret = edu_fault(&missed);
 		if (ret)
 			return ret;
 	} while (done < req->length);

@@ -126,6 +126,7 @@ static const struct ib_device_ops edu_ops = {
 	.query_device = edu_query_device,
 	.query_port = edu_query_port,
 	.reg_user_mr = edu_reg_user_mr,
+	.reg_user_mr_dmabuf = edu_reg_user_mr_dmabuf,
 
 	INIT_RDMA_OBJ_SIZE(ib_pd, edu_pd, ibpd),
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, edu_ucontext, ibucontext),

@@ -6,7 +6,7 @@
  * pins and maps it, ib_umem_find_best_pgsz() says in which blocks the device can
  * see it, rdma_umem_for_each_dma_block() gives the address of each. Where the
  * pages are, and in how many pieces, is of no interest here. On-demand paging is
- * in edu_odp.c.
+ * in edu_odp.c, memory of dma-bufs in edu_dmabuf.c.
  */
 #include <linux/iommu.h>
 #include <linux/mm.h>
@@ -23,30 +23,37 @@
 /* The table is in software, so blocks may have any size. */
 #define EDU_BLOCK_SIZES	(~0UL << PAGE_SHIFT)
 
-#define EDU_ACCESS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
-			 IB_ACCESS_REMOTE_READ | EDU_ACCESS_ODP)
-
 /* Pages that are compared by one look at the process's page tables. */
 #define EDU_CHECK_BATCH	32
 
-static int edu_fill_table(struct edu_mr *mr, u64 iova)
+/**
+ * edu_table_fill - make the page table of an MR
+ * @table: gets it; free its blocks by kvfree()
+ * @umem: the memory, mapped for the device
+ * @iova: address of the MR
+ *
+ * Context: sleeps.
+ *
+ * Return: 0, -EINVAL for an address that no block can have, or -ENOMEM.
+ */
+int edu_table_fill(struct edu_table *table, struct ib_umem *umem, u64 iova)
 {
 	struct ib_block_iter biter;
 	unsigned long size;
 	size_t i = 0;
 
-	size = ib_umem_find_best_pgsz(mr->umem, EDU_BLOCK_SIZES, iova);
+	size = ib_umem_find_best_pgsz(umem, EDU_BLOCK_SIZES, iova);
 	if (!size)
 		return -EINVAL;
-	mr->shift = __ffs(size);
-	mr->first = iova & (size - 1);
-	mr->nr_blocks = ib_umem_num_dma_blocks(mr->umem, size);
-	mr->blocks = kvmalloc_array(mr->nr_blocks, sizeof(*mr->blocks),
-				    GFP_KERNEL);
-	if (!mr->blocks)
+	table->shift = __ffs(size);
+	table->first = iova & (size - 1);
+	table->nr_blocks = ib_umem_num_dma_blocks(umem, size);
+	table->blocks = kvmalloc_array(table->nr_blocks, sizeof(*table->blocks),
+				       GFP_KERNEL);
+	if (!table->blocks)
 		return -ENOMEM;
-	rdma_umem_for_each_dma_block(mr->umem, &biter, size)
-		mr->blocks[i++] = rdma_block_iter_dma_address(&biter);
+	rdma_umem_for_each_dma_block(umem, &biter, size)
+		table->blocks[i++] = rdma_block_iter_dma_address(&biter);
 	return 0;
 }
 
@@ -58,7 +65,7 @@ static int edu_pin_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova)
 	mr->umem = ib_umem_get_va(mr->pd->device, start, length, mr->access);
 	if (IS_ERR(mr->umem))
 		return PTR_ERR(mr->umem);
-	ret = edu_fill_table(mr, iova);
+	ret = edu_table_fill(&mr->table, mr->umem, iova);
 	if (ret)
 		ib_umem_release(mr->umem);
 	return ret;
@@ -68,8 +75,13 @@ static void edu_mr_free(struct kref *ref)
 {
 	struct edu_mr *mr = container_of(ref, struct edu_mr, ref);
 
-	if (mr->odp)
+	if (mr->odp) {
 		edu_odp_free_mr(mr);
+	} else {
+		/* First of all the exporter forgets us, who clears the table */
+		ib_umem_release(mr->umem);
+		kvfree(mr->table.blocks);
+	}
 	kfree(mr);
 }
 
@@ -85,13 +97,56 @@ void edu_mr_put(struct edu_mr *mr)
 /* Take the memory from an MR that the device does not use any more. */
 static void edu_release_mr(struct edu_mr *mr)
 {
-	if (mr->odp) {
+	if (mr->odp)
 		edu_odp_release_mr(mr);
-	} else {
-		kvfree(mr->blocks);
-		ib_umem_release(mr->umem);
-	}
+	else if (mr->umem->is_dmabuf)
+		edu_dmabuf_release_mr(mr);
 	edu_mr_put(mr);
+}
+
+/**
+ * edu_mr_alloc - begin to make an MR
+ * @pd: PD of the MR
+ * @access: IB_ACCESS_*
+ *
+ * Return: the MR without memory, to be freed by kfree() as long as it has none,
+ * or NULL.
+ */
+struct edu_mr *edu_mr_alloc(struct ib_pd *pd, int access)
+{
+	struct edu_mr *mr = kzalloc_obj(*mr);
+
+	if (!mr)
+		return NULL;
+	mr->pd = pd;
+	mr->access = access;
+	kref_init(&mr->ref);
+	return mr;
+}
+
+/**
+ * edu_mr_publish - give an MR its key
+ * @mr: MR with its memory and address
+ * @length: bytes of it
+ *
+ * From here on the device may be told to use it.
+ *
+ * Return: the MR, or with it and its memory freed -EBUSY or -ENOMEM.
+ */
+struct ib_mr *edu_mr_publish(struct edu_mr *mr, u64 length)
+{
+	struct edu_dev *edu = to_edu(mr->pd->device);
+	int ret;
+
+	mr->ibmr.length = length;
+	ret = xa_alloc_cyclic(&edu->mrs, &mr->ibmr.lkey, mr, xa_limit_32b,
+			      &edu->next_key, GFP_KERNEL);
+	if (ret < 0) {
+		edu_release_mr(mr);
+		return ERR_PTR(ret);
+	}
+	mr->ibmr.rkey = mr->ibmr.lkey;
+	return &mr->ibmr;
 }
 
 /**
@@ -114,7 +169,6 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 			      u64 iova, int access, struct ib_dmah *dmah,
 			      struct ib_udata *udata)
 {
-	struct edu_dev *edu = to_edu(pd->device);
 	struct edu_mr *mr;
 	int ret;
 
@@ -122,17 +176,14 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 	if (ret)
 		return ERR_PTR(ret);
 	access &= ~IB_ACCESS_OPTIONAL;
-	if (dmah || (access & ~EDU_ACCESS))
+	if (dmah || (access & ~(EDU_ACCESS | EDU_ACCESS_ODP)))
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!length)
 		return ERR_PTR(-EINVAL);
 
-	mr = kzalloc_obj(*mr);
+	mr = edu_mr_alloc(pd, access);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
-	mr->pd = pd;
-	mr->access = access;
-	kref_init(&mr->ref);
 	if (access & IB_ACCESS_ON_DEMAND)
 		ret = edu_odp_init_mr(mr, start, length, iova);
 	else
@@ -142,16 +193,7 @@ struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 		return ERR_PTR(ret);
 	}
 	mr->ibmr.iova = iova;
-	mr->ibmr.length = length;
-	/* From here on the device may be told to use it. */
-	ret = xa_alloc_cyclic(&edu->mrs, &mr->ibmr.lkey, mr, xa_limit_32b,
-			      &edu->next_key, GFP_KERNEL);
-	if (ret < 0) {
-		edu_release_mr(mr);
-		return ERR_PTR(ret);
-	}
-	mr->ibmr.rkey = mr->ibmr.lkey;
-	return &mr->ibmr;
+	return edu_mr_publish(mr, length);
 }
 
 /**
@@ -172,8 +214,8 @@ int edu_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 
 	xa_erase(&edu->mrs, ibmr->lkey);
 	mutex_lock(&edu->lock);
-	if (!mr->odp)
-		edu_test_forget(edu, mr->blocks[0] + mr->first);
+	if (mr->table.blocks)
+		edu_test_forget(edu, mr->table.blocks[0] + mr->table.first);
 	mutex_unlock(&edu->lock);
 
 	edu_release_mr(mr);
@@ -200,11 +242,12 @@ phys_addr_t edu_phys(struct edu_dev *edu, dma_addr_t addr)
 static int edu_check_pages(struct edu_dev *edu, const struct edu_mr *mr, u64 at,
 			   struct page **pages, int nr)
 {
-	u64 mask = BIT_ULL(mr->shift) - 1;
+	const struct edu_table *table = &mr->table;
+	u64 mask = BIT_ULL(table->shift) - 1;
 	int i;
 
 	for (i = 0; i < nr; i++, at += PAGE_SIZE)
-		if (edu_phys(edu, mr->blocks[at >> mr->shift] + (at & mask)) !=
+		if (edu_phys(edu, table->blocks[at >> table->shift] + (at & mask)) !=
 		    page_to_phys(pages[i]))
 			return -EBADMSG;
 	return 0;
@@ -221,7 +264,7 @@ static int edu_check_pages(struct edu_dev *edu, const struct edu_mr *mr, u64 at,
  * Context: sleeps.
  *
  * Return: 0, or
- * -EPERM where the memory belongs to another process,
+ * -EPERM where the memory belongs to another process or to a dma-buf,
  * -EBADMSG where the device sees another page than the process,
  * -EINTR after a fatal signal, or
  * what get_user_pages_fast() said.
@@ -250,14 +293,14 @@ static int edu_check_mr(struct edu_dev *edu, struct edu_mr *mr,
 					 flags, pages);
 		if (nr <= 0)
 			return nr ?: -EFAULT;
-		ret = edu_check_pages(edu, mr, mr->first - skip + at, pages,
-				      nr);
+		ret = edu_check_pages(edu, mr, mr->table.first - skip + at,
+				      pages, nr);
 		release_pages(pages, nr);
 		if (ret)
 			return ret;
 	}
-	resp->blocks = mr->nr_blocks;
-	resp->block_size = BIT_ULL(mr->shift);
+	resp->blocks = mr->table.nr_blocks;
+	resp->block_size = BIT_ULL(mr->table.shift);
 	return 0;
 }
 

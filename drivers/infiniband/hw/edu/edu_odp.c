@@ -100,7 +100,6 @@ int edu_odp_init_mr(struct edu_mr *mr, u64 start, u64 length, u64 iova)
 	ib_odp_hold(odp);
 	mr->odp = odp;
 	mr->umem = &odp->umem;
-	mr->first = start;
 	return 0;
 }
 
@@ -129,23 +128,24 @@ void edu_odp_free_mr(struct edu_mr *mr)
  * edu_odp_block - look a page of an MR up
  * @mr: the MR
  * @dir: what the device is to do
- * @at: virtual address of the first byte
+ * @offset: of the first byte, from the start of the MR
  * @addr: gets its DMA address
  *
  * Context: edu_dev.lock is held while the address is used.
  *
  * Return: bytes from there to the end of the page; 0: it has to be brought in.
  */
-u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 		  dma_addr_t *addr)
 {
-	void *entry = xa_load(&mr->pages, at >> PAGE_SHIFT);
+	unsigned long va = mr->umem->address + offset;
+	void *entry = xa_load(&mr->pages, va >> PAGE_SHIFT);
 
 	if (!entry ||
 	    (dir == EDU_WRITE && !(xa_to_value(entry) & EDU_ODP_WRITABLE)))
 		return 0;
-	*addr = edu_odp_entry_addr(entry) + offset_in_page(at);
-	return PAGE_SIZE - offset_in_page(at);
+	*addr = edu_odp_entry_addr(entry) + offset_in_page(va);
+	return PAGE_SIZE - offset_in_page(va);
 }
 
 /* Put pages into the table, for as long as they cannot go. */
@@ -228,8 +228,9 @@ static int edu_odp_bring_in(struct edu_mr *mr, unsigned long va, u64 len,
 int edu_odp_fault(struct edu_missed *missed)
 {
 	struct edu_mr *mr = missed->mr;
-	unsigned long first = missed->at >> PAGE_SHIFT;
-	unsigned long last = (missed->at + missed->len - 1) >> PAGE_SHIFT;
+	unsigned long va = mr->umem->address + missed->offset;
+	unsigned long first = va >> PAGE_SHIFT;
+	unsigned long last = (va + missed->len - 1) >> PAGE_SHIFT;
 	unsigned long page;
 	int ret = 0;
 
@@ -237,7 +238,7 @@ int edu_odp_fault(struct edu_missed *missed)
 	for (page = first; !ret && page <= last; page++)
 		ret = xa_reserve(&mr->pages, page, GFP_KERNEL);
 	if (!ret)
-		ret = edu_odp_bring_in(mr, missed->at, missed->len,
+		ret = edu_odp_bring_in(mr, va, missed->len,
 				       missed->dir == EDU_WRITE);
 	/* What was not filled */
 	for (page = first; page <= last; page++)

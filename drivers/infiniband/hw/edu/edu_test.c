@@ -4,9 +4,9 @@
  *
  * "stale" is for accesses to memory that is no MR any more: the proof that they
  * are refused. An address of the memory taken from the device last is kept: by
- * deregistration, or as the process lost a page. Root may have the device read
- * from it or write to it once more, by writing "read" or "write" to the file. The
- * access must fault in the IOMMU.
+ * deregistration, as the process lost a page, or by the exporter of a dma-buf.
+ * Root may have the device read from it or write to it once more, by writing
+ * "read" or "write" to the file. The access must fault in the IOMMU.
  *
  * It is refused wherever it could reach memory though deregistration did
  * nothing wrong:

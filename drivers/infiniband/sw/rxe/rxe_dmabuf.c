@@ -171,6 +171,8 @@ static unsigned int rxe_count_pieces(const struct rxe_dmabuf *buf,
 	unsigned int nr = 0;
 	bool io = false;
 
+	if (!phyr_has_mmio(list))
+		return 0;
 	phyr_seek(&cur, list, buf->offset, buf->length);
 	for (; phyr_next(&cur); nr++)
 		io |= !!cur.provider;

@@ -55,10 +55,12 @@ static int run_copies(const struct copy_test *t, struct region *region,
 
 	region_fill(region, 1);
 	region_fill(other, 2);
-	err = edu_check(region->mr, region->addr, region->len, &block);
-	if (err)
-		return err;
-	ktap_diag("blocks of %llu KiB", (unsigned long long)block / KIB);
+	if (!t->memory->dmabuf) {
+		err = edu_check(region->mr, region->addr, region->len, &block);
+		if (err)
+			return err;
+		ktap_diag("blocks of %llu KiB", (unsigned long long)block / KIB);
+	}
 	err = copy_all(other, region);
 	if (!err && !t->memory->read_only) {
 		region_fill(other, 3);
@@ -70,9 +72,12 @@ static int run_copies(const struct copy_test *t, struct region *region,
 static enum ktap_result run_copy_test(const void *arg)
 {
 	const struct copy_test *t = arg;
+	const char *missing = memory_missing(t->memory);
 	struct region region = { 0 }, other = { 0 };
 	int err;
 
+	if (missing)
+		return ktap_skip("%s", missing);
 	err = edu_region(&region, t->memory, t->iova, t->head, t->len);
 	if (!err)
 		err = edu_region(&other, memory_kind("scattered"), &iova_same,
@@ -100,23 +105,25 @@ static enum ktap_result run_self(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
-/* What the page allocator can give in one piece, blocks can be as large as. */
+/*
+ * What the page allocator can give in one piece, blocks can be as large as,
+ * wherever in such a piece the region begins.
+ */
 static enum ktap_result run_block_size(const void *arg)
 {
+	const size_t *head = arg;
 	struct region r;
 	u64 block = 0;
-	int err = edu_region(&r, memory_kind("hugetlb"), &iova_same, 0,
+	int err = edu_region(&r, memory_kind("hugetlb"), &iova_same, *head,
 			     8 * MIB - 1);
 
-	(void)arg;
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
 	err = edu_check(r.mr, r.addr, r.len, &block);
 	region_destroy(&r);
 	if (err)
 		return ktap_fail("%s", strerror(-err));
-	/* Behind an IOMMU it depends on the address that the MR is given. */
-	if (block < 2 * MIB && !edu_is_translated())
+	if (block < 2 * MIB)
 		return ktap_fail("blocks of %llu bytes",
 				 (unsigned long long)block);
 	ktap_diag("blocks of %llu KiB", (unsigned long long)block / KIB);
@@ -135,13 +142,18 @@ static void add(const struct memory_kind *memory, const struct iova_kind *iova,
 
 int main(int argc, char **argv)
 {
+	static const size_t heads[] = { 0, 4096, 3 * MIB + 123 };
 	size_t i;
 
 	for (i = 0; i < nr_memory_kinds; i++)
 		add(&memory_kinds[i], &iova_same, 123);
+	for (i = 0; i < nr_dmabuf_kinds; i++)
+		add(&dmabuf_kinds[i], &iova_far, 123);
 	add(memory_kind("scattered"), &iova_far, 4095);
 	add(memory_kind("hugetlb"), &iova_zero, 0);
 	ktap_add(run_self, NULL, "copy/within_a_region");
-	ktap_add(run_block_size, NULL, "copy/block_size");
+	for (i = 0; i < ARRAY_SIZE(heads); i++)
+		ktap_add(run_block_size, &heads[i], "copy/block_size@%zu",
+			 heads[i]);
 	return edu_main(argc, argv);
 }

@@ -47,6 +47,9 @@ STOCK = """\
 #define RDMA_DRIVER_EDU (RDMA_DRIVER_IONIC + 1)
 #define CONFIG_INFINIBAND_EDU_TEST 1
 #define CONFIG_INFINIBAND_EDU_ODP 1
+/* An importer offers nothing but a scatterlist, there */
+#define mappings allow_peer2peer
+#define ib_umem_dmabuf_mappings true
 """
 
 MODULE = "edu_ib"

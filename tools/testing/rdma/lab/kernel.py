@@ -147,6 +147,22 @@ def _release(flavour):
 
 # -- building --------------------------------------------------------------------
 
+# Files in the compiler cache by which a kernel has been compiled before
+SEASONED = 2000
+
+
+def _first(env):
+    """More of ENV where there is nothing in the compiler cache to be found.
+
+    Then ccache need not preprocess each file to look for it, a fifth of the work,
+    and takes the files that it depends on from the compiler. What it keeps is
+    found again as long as none of these changes.
+    """
+    stats = ui.output(["ccache", "--print-stats"], env=env)
+    files = re.search(r"^files_in_cache\t(\d+)$", stats, re.MULTILINE)
+    return {} if files and int(files[1]) >= SEASONED else {"CCACHE_DEPEND": "1"}
+
+
 def _build(flavour, source):
     folder = LINUX / flavour
     obj = folder / "obj"
@@ -156,6 +172,7 @@ def _build(flavour, source):
     source.update()
     obj.mkdir(parents=True, exist_ok=True)
     env = environment(flavour)
+    env |= _first(env)
     configure(source, obj, flavour, fragments(flavour), env)
     log = paths.log(f"linux-{flavour}.log")
     todo = "Mend what the log says, then call this again: it goes on from there."

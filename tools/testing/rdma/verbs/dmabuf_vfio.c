@@ -12,50 +12,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "bar.h"
 #include "fixture.h"
 #include "ktap.h"
 #include "sweep.h"
-#include "vfio.h"
 
 #define MIB	(1024 * 1024UL)
 #define HEAD	1234
 #define LEN	(5 * MIB + 777)
 #define TAIL	321
-
-static struct vfio ivshmem;
-
-static int map_bar(struct memory *mem)
-{
-	const struct vfio_range all = { 0, mem->size };
-
-	return vfio_memory(&ivshmem, IVSHMEM_BAR, &all, 1, mem);
-}
-
-/* Each range of another length, and no two next to each other. */
-static int map_bar_ranges(struct memory *mem)
-{
-	const struct vfio_range ranges[] = {
-		{ 8 * MIB, 2 * MIB },
-		{ 4 * MIB, 4096 },
-		{ 0, 2 * MIB },
-		{ 11 * MIB, mem->size - 4 * MIB - 4096 },
-	};
-
-	return vfio_memory(&ivshmem, IVSHMEM_BAR, ranges, ARRAY_SIZE(ranges),
-			   mem);
-}
-
-static const struct memory_kind bar = {
-	"bar", 4096, false, true, map_bar
-};
-
-static const struct memory_kind bar_ranges = {
-	"bar_ranges", 4096, false, true, map_bar_ranges
-};
 
 static const struct path rc = { "rc", IBV_QPT_RC, false, false };
 
@@ -335,15 +303,13 @@ static enum ktap_result run_close_test(const void *arg)
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
 	err = try(&f, "write", IBV_WC_SUCCESS);
-	munmap(f.remote.mem.base, f.remote.mem.size);
-	f.remote.mem.base = NULL;
-	vfio_close(&ivshmem);
+	bar_close_under(&f.remote);
 	if (!err)
 		err = try(&f, "write", IBV_WC_REM_ACCESS_ERR);
 	if (!err)
 		err = try(&f, "read", IBV_WC_REM_ACCESS_ERR);
 	fixture_destroy(&f);
-	if (vfio_open(&ivshmem, IVSHMEM_VENDOR, IVSHMEM_DEVICE, IVSHMEM_BAR))
+	if (ivshmem_open())
 		return ktap_fail("cannot open the function again");
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
@@ -415,8 +381,7 @@ static void add_tests(void)
 
 int main(int argc, char **argv)
 {
-	int status, err = vfio_open(&ivshmem, IVSHMEM_VENDOR, IVSHMEM_DEVICE,
-				    IVSHMEM_BAR);
+	int status, err = ivshmem_open();
 
 	if (err) {
 		fprintf(stderr, "ivshmem by vfio: %s\n", strerror(-err));

@@ -115,3 +115,10 @@ int ktap_main(int argc, char **argv)
 	free(tests);
 	return count[KTAP_FAIL] != 0;
 }
+
+bool stock_kernel(void)
+{
+	const char *flavour = getenv("RDMA_LAB_KERNEL");
+
+	return flavour && !strcmp(flavour, "stock");
+}

@@ -10,6 +10,8 @@
 #ifndef KTAP_H
 #define KTAP_H
 
+#include <stdbool.h>
+
 #include "util.h"
 
 enum ktap_result {
@@ -29,6 +31,9 @@ enum ktap_result ktap_fail(const char *why, ...)
 	__printf(1, 2);
 enum ktap_result ktap_skip(const char *why, ...)
 	__printf(1, 2);
+
+/* The kernel that runs is the one without this project's work. */
+bool stock_kernel(void);
 
 /* A line of detail for a human reader. */
 void ktap_diag(const char *fmt, ...) __printf(1, 2);

@@ -338,10 +338,3 @@ int end_wait(struct rdma_end *end, struct ibv_wc *wc)
 	}
 	return n < 0 ? -EIO : 0;
 }
-
-bool stock_kernel(void)
-{
-	const char *flavour = getenv("RDMA_LAB_KERNEL");
-
-	return flavour && !strcmp(flavour, "stock");
-}

@@ -81,7 +81,4 @@ int end_post_send(struct rdma_end *end, struct ibv_send_wr *wr);
 /* Wait for one completion, good or bad. */
 int end_wait(struct rdma_end *end, struct ibv_wc *wc);
 
-/* The kernel that runs is the one without this project's work. */
-bool stock_kernel(void);
-
 #endif

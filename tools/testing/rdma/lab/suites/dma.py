@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import klog
 import programs
-from suites import verbs
+from suites import dmabuf, verbs
 
 HELP = ("real DMA in the VM by the edu device: without IOMMU, strict, lazy, caching, passthrough, "
         "bounced")
 
 EVERYTHING = ("dma_*",)
 SETUP = "dma_setup"
+P2P = "dma_p2p"
 # What the kernel makes of each --iommu: the type of the device's domain
 TYPES = {"none": b"", "strict": b"DMA", "lazy": b"DMA-FQ", "caching": b"DMA",
          "passthrough": b"identity"}
@@ -24,11 +25,20 @@ class Case(NamedTuple):
     programs: tuple = ()        # all of them
     complaint: str = ""         # of the kernel's, which has to be there
     debug: tuple = ()           # programs for the debug kernel; none: not there
+    peer: tuple = ()            # QEMU's arguments: ivshmem is there, beside edu
+    p2p: bool = True            # PCI lets edu reach its BAR
     cmdline: tuple = ()         # more for the kernel
 
 
 # To compare the pages of gigabytes takes the debug kernel minutes
-DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_bounce")
+DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_dmabuf", "dma_bounce")
+
+# Through the host bridge of this processor PCI functions reach each other
+ZEN = "-cpu max,family=23"
+BESIDE = "ivshmem-plain,memdev=bar"
+BAR = 16 << 20
+# The machine's IOMMU does not remap interrupts, which vfio asks for
+UNSAFE = "iommufd.allow_unsafe_interrupts=1"
 # All that no IOMMU translates is bounced, or cannot be mapped
 BOUNCE = ("swiotlb=force",)
 
@@ -41,6 +51,11 @@ CASES = {
     # Without an IOMMU this kernel asks for no less than 32 bits, and is loud about more
     "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
+    # By the IOVA, by the BAR's address, by the switch, and not at all
+    "p2p-strict": Case("strict", programs=(P2P,), debug=(P2P,), peer=(ZEN, BESIDE)),
+    "p2p-host": Case("passthrough", programs=(P2P,), peer=(ZEN, BESIDE)),
+    "p2p-switch": Case("passthrough", programs=(P2P,), peer=(BESIDE + ",bus=peer",)),
+    "p2p-forbidden": Case("strict", programs=(P2P,), peer=(BESIDE,), p2p=False),
     "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-strict": Case("strict", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-passthrough": Case("passthrough", programs=("dma_bounce",), cmdline=BOUNCE),
@@ -54,14 +69,20 @@ def run(report):
         if debug and not case.debug:
             continue
         names = case.debug if debug else case.programs
-        names = [SETUP, *names] if names else verbs.tests(folder, EVERYTHING)
+        names = [SETUP, *names] if names else [name for name in verbs.tests(folder, EVERYTHING)
+                                               if name != P2P]
         variables = {b"DMA_TYPE": TYPES[case.iommu],
                      b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
         # A page freed while the IOMMU still maps it is a bug, and told as one
-        cmdline = [*case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
+        cmdline = [verbs.CMA, *case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
+        devices = []
+        if case.peer:
+            variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
+            cmdline.append(UNSAFE)
+            devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *case.peer]
         result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
                                     variables=variables, iommu=case.iommu, edu=case.bits,
-                                    cmdline=cmdline, mem="3G", network=False,
+                                    devices=devices, cmdline=cmdline, mem="3G", network=False,
                                     expect=case.complaint or None)
         faults = klog.faults(result.kernel_log)
         report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)

@@ -86,15 +86,20 @@ def selftests(report):
             cmdline=CMDLINE.get(name, ())))
 
 
-def ivshmem(name, size):
-    """A new file of SIZE bytes, and the function whose BAR it is, for QEMU."""
+def shared(name, size):
+    """A new file of SIZE bytes, and the memory `bar` that is in it, for QEMU."""
     memory = paths.BUILD / "dmabuf" / name
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.unlink(missing_ok=True)
     with open(memory, "wb") as f:
         f.truncate(size)
-    return memory, (f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={size} "
-                    "-device ivshmem-plain,memdev=bar")
+    return memory, f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={size}"
+
+
+def ivshmem(name, size):
+    """The same, with the function whose BAR that memory is."""
+    memory, device = shared(name, size)
+    return memory, f"{device} -device ivshmem-plain,memdev=bar"
 
 
 def host_sees(memory):
