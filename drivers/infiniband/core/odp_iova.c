@@ -32,7 +32,9 @@
  * where the IOVA space had no room. With the last page goes the IOMMU's table
  * of the span. A span that is one huge page of the CPU is one entry of the
  * IOMMU's page table, too, and goes as a whole: when a part of it is
- * invalidated, the driver is told of all of it.
+ * invalidated, the driver is told of all of it. The same goes for the pages of a
+ * region of huge pages: each of them is there as a whole, at contiguous DMA
+ * addresses, or not at all.
  *
  * Locks, outermost first
  *
@@ -253,10 +255,11 @@ static void span_unlink(struct ib_odp_span *span, unsigned long start,
 	}
 	if (win->how != PHYR_WINDOW_EACH)
 		return;
-	for (va = start; va < end; va += PAGE_SIZE)
+	for (va = start; va < end; va += BIT(odp->page_shift))
 		if (span->pfns[span_page(va)] & HMM_PFN_VALID)
 			dma_unmap_phys(win->dev, span->dma[span_page(va)],
-				       PAGE_SIZE, win->dir, ODP_EACH_ATTRS);
+				       BIT(odp->page_shift), win->dir,
+				       ODP_EACH_ATTRS);
 }
 
 /* Forget pages: nobody uses them after this, those written become dirty. */
@@ -301,6 +304,9 @@ static bool span_drop(struct ib_odp_span *span, unsigned long start,
 	if (span->huge && start < end) {
 		start = span_start(span);
 		end = span_end(span);
+	} else if (start < end) {
+		start = ALIGN_DOWN(start, BIT(odp->page_shift));
+		end = ALIGN(end, BIT(odp->page_shift));
 	}
 	nr = span_narrow(span, &start, &end);
 	if (!nr)
@@ -591,24 +597,26 @@ static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
 			 unsigned long start, unsigned long end)
 {
 	struct phyr_window *win = &span->odp->window;
-	unsigned long va;
+	unsigned long size = BIT(span->odp->page_shift);
+	unsigned long va, at;
 
-	for (va = start; va < end; va += PAGE_SIZE) {
+	for (va = start; va < end; va += size) {
 		phys_addr_t phys =
 			PFN_PHYS(entry_pfn(walk->pfns[span_page(va)]));
-		dma_addr_t addr = dma_map_phys(win->dev, phys, PAGE_SIZE,
-					       win->dir, ODP_EACH_ATTRS);
+		dma_addr_t addr = dma_map_phys(win->dev, phys, size, win->dir,
+					       ODP_EACH_ATTRS);
 
 		if (dma_mapping_error(win->dev, addr))
 			goto err_unmap;
-		span->dma[span_page(va)] = addr;
+		for (at = 0; at < size; at += PAGE_SIZE)
+			span->dma[span_page(va + at)] = addr + at;
 	}
 	return 0;
 
 err_unmap:
 	while (va > start) {
-		va -= PAGE_SIZE;
-		dma_unmap_phys(win->dev, span->dma[span_page(va)], PAGE_SIZE,
+		va -= size;
+		dma_unmap_phys(win->dev, span->dma[span_page(va)], size,
 			       win->dir, ODP_EACH_ATTRS);
 	}
 	return -ENOMEM;
