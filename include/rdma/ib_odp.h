@@ -52,6 +52,14 @@ struct ib_odp_ops {
 	 */
 	bool (*invalidate)(struct ib_odp *odp, unsigned long start,
 			   unsigned long end, bool block);
+
+	/**
+	 * @emptied: the last page of the region went, by an invalidation. May be
+	 * NULL. By now there may be others, and it may be called again.
+	 *
+	 * Called like @invalidate, but that it must never sleep.
+	 */
+	void (*emptied)(struct ib_odp *odp);
 };
 
 /**
@@ -80,6 +88,7 @@ struct ib_odp {
 	struct kref ref;
 	struct pid *tgid;
 	struct xarray spans;
+	atomic_long_t nr_pages;
 	struct mutex grow_lock;		/* making spans, closed */
 	bool closed;
 	struct delayed_work reap;
@@ -90,6 +99,12 @@ struct ib_odp {
 static inline struct ib_odp *to_ib_odp(struct ib_umem *umem)
 {
 	return container_of(umem, struct ib_odp, umem);
+}
+
+/* Pages of a region, of its own page size. */
+static inline size_t ib_odp_num_pages(const struct ib_odp *odp)
+{
+	return (odp->end - odp->start) >> odp->page_shift;
 }
 
 /**
@@ -149,6 +164,8 @@ struct ib_odp_dma_pages {
 struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
 			  size_t size, int access);
 struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access);
+struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
+			       size_t size);
 int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
 		   void *driver);
 void ib_odp_release(struct ib_odp *odp);
@@ -174,6 +191,25 @@ void ib_odp_dma_fill(const struct ib_odp_dma_pages *pages, unsigned long va,
 		     size_t nr, u64 *entries);
 
 int ib_odp_fill_stats(struct sk_buff *msg, struct ib_odp *odp);
+
+#else /* CONFIG_INFINIBAND_ON_DEMAND_PAGING */
+
+static inline struct ib_odp *ib_odp_get(struct ib_device *device,
+					unsigned long addr, size_t size,
+					int access)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline int ib_odp_use_dma(struct ib_odp *odp,
+				 const struct ib_odp_ops *ops, void *driver)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void ib_odp_release(struct ib_odp *odp)
+{
+}
 
 #endif /* CONFIG_INFINIBAND_ON_DEMAND_PAGING */
 

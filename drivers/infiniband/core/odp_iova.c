@@ -323,6 +323,7 @@ static bool span_drop(struct ib_odp_span *span, unsigned long start,
 		span->huge = false;
 	}
 	*dropped = span_forget(span, start, end);
+	atomic_long_sub(*dropped, &odp->nr_pages);
 	return true;
 }
 
@@ -337,7 +338,7 @@ static void span_mark_empty(struct ib_odp_span *span)
 static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 			    unsigned long end, bool block)
 {
-	struct ib_odp_stats *stats = &span->odp->stats;
+	struct ib_odp *odp = span->odp;
 	unsigned int dropped;
 
 	if (!span_drop(span, max(start, span_start(span)),
@@ -345,10 +346,12 @@ static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 		return false;
 	if (!dropped)
 		return true;
-	atomic64_inc(&stats->invalidations);
-	atomic64_add(dropped, &stats->invalidation_pages);
+	atomic64_inc(&odp->stats.invalidations);
+	atomic64_add(dropped, &odp->stats.invalidation_pages);
 	if (!span->nr_valid)
 		span_mark_empty(span);
+	if (odp->ops && odp->ops->emptied && !atomic_long_read(&odp->nr_pages))
+		odp->ops->emptied(odp);
 	return true;
 }
 
@@ -748,6 +751,7 @@ static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
 		ret = span_link(span, walk, &end);
 	added = span_set(span, walk, end, flags & IB_ODP_WRITE ?
 			 HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID);
+	atomic_long_add(added, &odp->nr_pages);
 	if (added && odp->window.how == PHYR_WINDOW_IOVA)
 		err = phyr_window_sync(&odp->window, start - odp->base,
 				       end - start);
@@ -1304,18 +1308,22 @@ void ib_odp_dma_fill(const struct ib_odp_dma_pages *pages, unsigned long va,
 }
 EXPORT_SYMBOL(ib_odp_dma_fill);
 
-static struct ib_odp *odp_alloc(struct ib_device *device, int access)
+/* A region of the process that @mm and @tgid are of; takes over the latter. */
+static struct ib_odp *odp_alloc(struct ib_device *device, bool writable,
+				struct mm_struct *mm, struct pid *tgid)
 {
 	struct ib_odp *odp = kzalloc_obj(*odp);
 
-	if (!odp)
+	if (!odp) {
+		put_pid(tgid);
 		return NULL;
+	}
 	odp->umem.ibdev = device;
-	odp->umem.writable = ib_access_writable(access);
+	odp->umem.writable = writable;
 	odp->umem.is_odp = 1;
-	odp->umem.owning_mm = current->mm;
-	mmgrab(odp->umem.owning_mm);
-	odp->tgid = get_task_pid(current, PIDTYPE_TGID);
+	odp->umem.owning_mm = mm;
+	mmgrab(mm);
+	odp->tgid = tgid;
 	odp->page_shift = PAGE_SHIFT;
 	kref_init(&odp->ref);
 	xa_init(&odp->spans);
@@ -1324,6 +1332,12 @@ static struct ib_odp *odp_alloc(struct ib_device *device, int access)
 	spin_lock_init(&odp->request_lock);
 	INIT_LIST_HEAD(&odp->requests);
 	return odp;
+}
+
+static struct ib_odp *odp_alloc_current(struct ib_device *device, int access)
+{
+	return odp_alloc(device, ib_access_writable(access), current->mm,
+			 get_task_pid(current, PIDTYPE_TGID));
 }
 
 /**
@@ -1361,7 +1375,7 @@ struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
 	    check_add_overflow(end, page_size - 1, &end))
 		return ERR_PTR(-EOVERFLOW);
 
-	odp = odp_alloc(device, access);
+	odp = odp_alloc_current(device, access);
 	if (!odp)
 		return ERR_PTR(-ENOMEM);
 	odp->umem.address = addr;
@@ -1389,7 +1403,7 @@ struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
 
 	if (access & IB_ACCESS_HUGETLB)
 		return ERR_PTR(-EINVAL);
-	odp = odp_alloc(device, access);
+	odp = odp_alloc_current(device, access);
 	if (!odp)
 		return ERR_PTR(-ENOMEM);
 	odp->umem.length = SIZE_MAX;
@@ -1397,6 +1411,41 @@ struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
 	return odp;
 }
 EXPORT_SYMBOL(ib_odp_get_implicit);
+
+/**
+ * ib_odp_get_part - make a region of the same process as another
+ * @whole: the other, not released
+ * @addr: address of its first byte, page granular
+ * @size: bytes, page granular
+ *
+ * For drivers whose devices need an MR of its own for each part of an implicit
+ * one: the current process may be any.
+ *
+ * Context: process.
+ *
+ * Return: the region, to be given to ib_odp_release() at any time, or an
+ * ERR_PTR(): -EINVAL or -ENOMEM.
+ */
+struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
+			       size_t size)
+{
+	struct ib_odp *odp;
+	unsigned long end;
+
+	if (!size || !PAGE_ALIGNED(addr | size) ||
+	    check_add_overflow(addr, size, &end))
+		return ERR_PTR(-EINVAL);
+	odp = odp_alloc(whole->umem.ibdev, whole->umem.writable,
+			whole->umem.owning_mm, get_pid(whole->tgid));
+	if (!odp)
+		return ERR_PTR(-ENOMEM);
+	odp->umem.address = addr;
+	odp->umem.length = size;
+	odp->start = addr;
+	odp->end = end;
+	return odp;
+}
+EXPORT_SYMBOL(ib_odp_get_part);
 
 /**
  * ib_odp_use_dma - let the region's device do DMA
