@@ -42,7 +42,7 @@ struct ib_odp_ops {
 	/**
 	 * @invalidate: clear the driver's table from address @start to @end,
 	 * whole pages of one span. When it returns, the device does not use
-	 * them, and will not until ib_odp_dma_begin() gives them again.
+	 * them, and will not until ib_odp_dma_fill() gives them again.
 	 *
 	 * Called in reclaim, with a lock of the engine held: it must not wait
 	 * for memory or for a page fault. Unless @block it must not sleep
@@ -52,6 +52,14 @@ struct ib_odp_ops {
 	 */
 	bool (*invalidate)(struct ib_odp *odp, unsigned long start,
 			   unsigned long end, bool block);
+
+	/**
+	 * @emptied: the last page of the region went, by an invalidation. May be
+	 * NULL. By now there may be others, and it may be called again.
+	 *
+	 * Called like @invalidate, but that it must never sleep.
+	 */
+	void (*emptied)(struct ib_odp *odp);
 };
 
 /**
@@ -80,6 +88,7 @@ struct ib_odp {
 	struct kref ref;
 	struct pid *tgid;
 	struct xarray spans;
+	atomic_long_t nr_pages;
 	struct mutex grow_lock;		/* making spans, closed */
 	bool closed;
 	struct delayed_work reap;
@@ -90,6 +99,12 @@ struct ib_odp {
 static inline struct ib_odp *to_ib_odp(struct ib_umem *umem)
 {
 	return container_of(umem, struct ib_odp, umem);
+}
+
+/* Pages of a region, of its own page size. */
+static inline size_t ib_odp_num_pages(const struct ib_odp *odp)
+{
+	return (odp->end - odp->start) >> odp->page_shift;
 }
 
 /**
@@ -118,18 +133,30 @@ struct ib_odp_piece {
 };
 
 /**
- * struct ib_odp_dma_piece - memory that a device may use
- * @addr: DMA address
- * @len: bytes of it
- * @writable: the device may write it
+ * enum ib_odp_dma_flags - in the entries of ib_odp_dma_fill()
+ * @IB_ODP_DMA_VALID: there is a page
+ * @IB_ODP_DMA_WRITE: the device may write it
+ * @IB_ODP_DMA_FLAGS: all of them
  */
-struct ib_odp_dma_piece {
-	dma_addr_t addr;
-	size_t len;
-	bool writable;
+enum ib_odp_dma_flags {
+	IB_ODP_DMA_VALID = BIT(0),
+	IB_ODP_DMA_WRITE = BIT(1),
+	IB_ODP_DMA_FLAGS = IB_ODP_DMA_VALID | IB_ODP_DMA_WRITE,
+};
+
+/* Spans that can be locked together. */
+#define IB_ODP_DMA_SPANS	8
+
+/**
+ * struct ib_odp_dma_pages - pages that stay where a device finds them
+ * @odp: region that they are of
+ */
+struct ib_odp_dma_pages {
+	struct ib_odp *odp;
 
 	/* private: */
-	struct ib_odp_span *span;
+	unsigned long base;
+	struct ib_odp_span *spans[IB_ODP_DMA_SPANS];
 };
 
 #ifdef CONFIG_INFINIBAND_ON_DEMAND_PAGING
@@ -137,6 +164,8 @@ struct ib_odp_dma_piece {
 struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
 			  size_t size, int access);
 struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access);
+struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
+			       size_t size);
 int ib_odp_use_dma(struct ib_odp *odp, const struct ib_odp_ops *ops,
 		   void *driver);
 void ib_odp_release(struct ib_odp *odp);
@@ -152,11 +181,35 @@ bool ib_odp_access_begin(struct ib_odp *odp, unsigned long va, size_t len,
 			 bool write, struct ib_odp_piece *piece);
 void ib_odp_access_end(struct ib_odp_piece *piece);
 
-bool ib_odp_dma_begin(struct ib_odp *odp, unsigned long va, size_t len,
-		      bool write, struct ib_odp_dma_piece *piece);
-void ib_odp_dma_end(struct ib_odp_dma_piece *piece);
+unsigned long ib_odp_dma_limit(unsigned long start);
+void ib_odp_dma_lock(struct ib_odp *odp, unsigned long start, unsigned long end,
+		     struct ib_odp_dma_pages *pages);
+void ib_odp_dma_unlock(struct ib_odp_dma_pages *pages);
+size_t ib_odp_dma_count(const struct ib_odp_dma_pages *pages, unsigned long va,
+			size_t nr, bool write);
+void ib_odp_dma_fill(const struct ib_odp_dma_pages *pages, unsigned long va,
+		     size_t nr, u64 *entries);
 
 int ib_odp_fill_stats(struct sk_buff *msg, struct ib_odp *odp);
+
+#else /* CONFIG_INFINIBAND_ON_DEMAND_PAGING */
+
+static inline struct ib_odp *ib_odp_get(struct ib_device *device,
+					unsigned long addr, size_t size,
+					int access)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline int ib_odp_use_dma(struct ib_odp *odp,
+				 const struct ib_odp_ops *ops, void *driver)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void ib_odp_release(struct ib_odp *odp)
+{
+}
 
 #endif /* CONFIG_INFINIBAND_ON_DEMAND_PAGING */
 

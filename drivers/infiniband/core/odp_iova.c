@@ -26,13 +26,17 @@
  * has a window of DMA addresses as long as itself (kernel/dma/phyr_window.c):
  * behind an IOMMU a span of IOVA, reserved at registration, into which a fault
  * links the pages that it brings in. What the device may use is what its
- * driver's table has, which the driver fills from ib_odp_dma_begin(). When
- * pages go, the driver clears its table first, then they are unlinked: all
- * pages of a span by one call and one flush of the IOTLB; page by page only
- * where the IOVA space had no room. With the last page goes the IOMMU's table
- * of the span. A span that is one huge page of the CPU is one entry of the
+ * driver's table has, which the driver fills while ib_odp_dma_lock() keeps the
+ * pages where they are: of a few spans at once, as devices that write the table
+ * themselves do so in blocks, which do not end where spans do. When pages go,
+ * the driver clears its table first, then they are unlinked: all pages of a
+ * span by one call and one flush of the IOTLB; page by page only where the
+ * IOVA space had no room. With the last page goes the IOMMU's table of the
+ * span. A span that is one huge page of the CPU is one entry of the
  * IOMMU's page table, too, and goes as a whole: when a part of it is
- * invalidated, the driver is told of all of it.
+ * invalidated, the driver is told of all of it. The same goes for the pages of a
+ * region of huge pages: each of them is there as a whole, at contiguous DMA
+ * addresses, or not at all.
  *
  * Locks, outermost first
  *
@@ -43,7 +47,10 @@
  *   that reclaim takes		so none may be taken under a span's lock
  *   span->lock (rw_semaphore)	Read: use pages by their entries. Write: change
  *				entries, kill the span. Taken in reclaim: nothing
- *				under it may reclaim. One span's at a time.
+ *				under it may reclaim. One span's at a time, but
+ *				for ib_odp_dma_lock(): of several it is taken in
+ *				order of addresses, and only for reading. Who has
+ *				one for writing waits for no other span's.
  *   the driver's own		in ib_odp_ops.invalidate(), for its table
  *   region->spans' xa_lock	of the xarray
  *   region->request_lock	list of faults in progress; nests in nothing
@@ -253,10 +260,11 @@ static void span_unlink(struct ib_odp_span *span, unsigned long start,
 	}
 	if (win->how != PHYR_WINDOW_EACH)
 		return;
-	for (va = start; va < end; va += PAGE_SIZE)
+	for (va = start; va < end; va += BIT(odp->page_shift))
 		if (span->pfns[span_page(va)] & HMM_PFN_VALID)
 			dma_unmap_phys(win->dev, span->dma[span_page(va)],
-				       PAGE_SIZE, win->dir, ODP_EACH_ATTRS);
+				       BIT(odp->page_shift), win->dir,
+				       ODP_EACH_ATTRS);
 }
 
 /* Forget pages: nobody uses them after this, those written become dirty. */
@@ -301,6 +309,9 @@ static bool span_drop(struct ib_odp_span *span, unsigned long start,
 	if (span->huge && start < end) {
 		start = span_start(span);
 		end = span_end(span);
+	} else if (start < end) {
+		start = ALIGN_DOWN(start, BIT(odp->page_shift));
+		end = ALIGN(end, BIT(odp->page_shift));
 	}
 	nr = span_narrow(span, &start, &end);
 	if (!nr)
@@ -312,6 +323,7 @@ static bool span_drop(struct ib_odp_span *span, unsigned long start,
 		span->huge = false;
 	}
 	*dropped = span_forget(span, start, end);
+	atomic_long_sub(*dropped, &odp->nr_pages);
 	return true;
 }
 
@@ -326,7 +338,7 @@ static void span_mark_empty(struct ib_odp_span *span)
 static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 			    unsigned long end, bool block)
 {
-	struct ib_odp_stats *stats = &span->odp->stats;
+	struct ib_odp *odp = span->odp;
 	unsigned int dropped;
 
 	if (!span_drop(span, max(start, span_start(span)),
@@ -334,10 +346,12 @@ static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 		return false;
 	if (!dropped)
 		return true;
-	atomic64_inc(&stats->invalidations);
-	atomic64_add(dropped, &stats->invalidation_pages);
+	atomic64_inc(&odp->stats.invalidations);
+	atomic64_add(dropped, &odp->stats.invalidation_pages);
 	if (!span->nr_valid)
 		span_mark_empty(span);
+	if (odp->ops && odp->ops->emptied && !atomic_long_read(&odp->nr_pages))
+		odp->ops->emptied(odp);
 	return true;
 }
 
@@ -591,24 +605,26 @@ static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
 			 unsigned long start, unsigned long end)
 {
 	struct phyr_window *win = &span->odp->window;
-	unsigned long va;
+	unsigned long size = BIT(span->odp->page_shift);
+	unsigned long va, at;
 
-	for (va = start; va < end; va += PAGE_SIZE) {
+	for (va = start; va < end; va += size) {
 		phys_addr_t phys =
 			PFN_PHYS(entry_pfn(walk->pfns[span_page(va)]));
-		dma_addr_t addr = dma_map_phys(win->dev, phys, PAGE_SIZE,
-					       win->dir, ODP_EACH_ATTRS);
+		dma_addr_t addr = dma_map_phys(win->dev, phys, size, win->dir,
+					       ODP_EACH_ATTRS);
 
 		if (dma_mapping_error(win->dev, addr))
 			goto err_unmap;
-		span->dma[span_page(va)] = addr;
+		for (at = 0; at < size; at += PAGE_SIZE)
+			span->dma[span_page(va + at)] = addr + at;
 	}
 	return 0;
 
 err_unmap:
 	while (va > start) {
-		va -= PAGE_SIZE;
-		dma_unmap_phys(win->dev, span->dma[span_page(va)], PAGE_SIZE,
+		va -= size;
+		dma_unmap_phys(win->dev, span->dma[span_page(va)], size,
 			       win->dir, ODP_EACH_ATTRS);
 	}
 	return -ENOMEM;
@@ -735,6 +751,7 @@ static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
 		ret = span_link(span, walk, &end);
 	added = span_set(span, walk, end, flags & IB_ODP_WRITE ?
 			 HMM_PFN_VALID | HMM_PFN_WRITE : HMM_PFN_VALID);
+	atomic_long_add(added, &odp->nr_pages);
 	if (added && odp->window.how == PHYR_WINDOW_IOVA)
 		err = phyr_window_sync(&odp->window, start - odp->base,
 				       end - start);
@@ -1051,11 +1068,12 @@ static void span_unlock_read(struct ib_odp_span *span)
 	rcu_read_unlock();
 }
 
-static struct ib_odp_span *span_wait_read(struct ib_odp_span *span)
+static struct ib_odp_span *span_wait_read(struct ib_odp_span *span,
+					  unsigned int nr)
 {
 	bool dead;
 
-	down_read(&span->lock);
+	down_read_nested(&span->lock, nr);
 	dead = span->dead;
 	if (dead)
 		up_read(&span->lock);
@@ -1063,8 +1081,12 @@ static struct ib_odp_span *span_wait_read(struct ib_odp_span *span)
 	return dead ? NULL : span;
 }
 
-/* The live span of an address, locked for reading, or NULL. */
-static struct ib_odp_span *span_lock_read(struct ib_odp *odp, unsigned long va)
+/*
+ * The live span of an address, locked for reading, or NULL. The caller has no
+ * more than @nr locked, of lower addresses.
+ */
+static struct ib_odp_span *span_lock_read(struct ib_odp *odp, unsigned long va,
+					  unsigned int nr)
 {
 	struct ib_odp_span *span;
 
@@ -1083,14 +1105,14 @@ slow:
 	if (span && !kref_get_unless_zero(&span->ref))
 		span = NULL;
 	rcu_read_unlock();
-	return span ? span_wait_read(span) : NULL;
+	return span ? span_wait_read(span, nr) : NULL;
 }
 
 /* The same, if its first page may be used so. */
 static struct ib_odp_span *span_lock_page(struct ib_odp *odp, unsigned long va,
 					  unsigned long want)
 {
-	struct ib_odp_span *span = span_lock_read(odp, va);
+	struct ib_odp_span *span = span_lock_read(odp, va, 0);
 
 	if (span && (span->pfns[span_page(va)] & want) != want) {
 		span_unlock_read(span);
@@ -1171,75 +1193,137 @@ static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
 }
 
 /**
- * ib_odp_dma_begin - see where a device finds memory of a region
- * @odp: the region, held, with ib_odp_use_dma()
- * @va: address of the first byte, in the region
- * @len: bytes wanted, not 0
- * @write: only if the device may write it
- * @piece: gets the DMA address, for as many of the bytes as are at contiguous
- * addresses and may all be written, or all not
+ * ib_odp_dma_limit - how many pages can be locked together
+ * @start: address of the first
  *
- * Until ib_odp_dma_end() an invalidation waits, so the caller can put what it
- * got into its table, where ib_odp_ops.invalidate() finds it. It must not wait
- * for memory, for a page fault, or for its device while that waits for a table
- * entry.
- *
- * Context: process; may sleep until a fault or an invalidation has changed the
- * page entries. Any number of callers may be in the same memory at once.
- *
- * Return: true, or false where the first page has to be brought in first, and
- * always in a region that is released.
+ * Return: the last address that ib_odp_dma_lock() takes for an end: several
+ * megabytes more.
  */
-bool ib_odp_dma_begin(struct ib_odp *odp, unsigned long va, size_t len,
-		      bool write, struct ib_odp_dma_piece *piece)
+unsigned long ib_odp_dma_limit(unsigned long start)
 {
-	struct ib_odp_span *span = span_lock_page(odp, va, odp_want(write));
-	unsigned long end, at, flags;
-	dma_addr_t addr;
-
-	if (!span)
-		return false;
-	flags = span->pfns[span_page(va)] & odp_want(true);
-	end = min(va + len, span_end(span));
-	at = ALIGN_DOWN(va, PAGE_SIZE);
-	addr = span_dma(span, at);
-	piece->addr = addr + offset_in_page(va);
-	do {
-		at += PAGE_SIZE;
-		addr += PAGE_SIZE;
-	} while (at < end &&
-		 (span->pfns[span_page(at)] & odp_want(true)) == flags &&
-		 span_dma(span, at) == addr);
-
-	piece->len = min(at, end) - va;
-	piece->writable = flags & HMM_PFN_WRITE;
-	piece->span = span;
-	return true;
+	return ALIGN_DOWN(start, ODP_SPAN_SIZE) +
+	       IB_ODP_DMA_SPANS * ODP_SPAN_SIZE;
 }
-EXPORT_SYMBOL(ib_odp_dma_begin);
+EXPORT_SYMBOL(ib_odp_dma_limit);
 
 /**
- * ib_odp_dma_end - be done with what ib_odp_dma_begin() gave
- * @piece: what it gave
+ * ib_odp_dma_lock - hold pages where the device finds them
+ * @odp: the region, held, with ib_odp_use_dma()
+ * @start: address of the first page
+ * @end: address after the last, at most ib_odp_dma_limit()
+ * @pages: gets the pages
+ *
+ * Pages that are there stay until ib_odp_dma_unlock(); none is brought in. So the
+ * caller can put what ib_odp_dma_fill() says into its table, or have the device
+ * do that and wait for it: ib_odp_ops.invalidate() comes afterwards, and finds it
+ * there. The caller must not wait for memory, for a page fault, or for the device
+ * while that waits for a table entry.
+ *
+ * Context: process; may sleep until faults and invalidations have changed the
+ * page entries. Any number of callers may be in the same memory at once. No
+ * other pages may be held.
  */
-void ib_odp_dma_end(struct ib_odp_dma_piece *piece)
+void ib_odp_dma_lock(struct ib_odp *odp, unsigned long start, unsigned long end,
+		     struct ib_odp_dma_pages *pages)
 {
-	span_unlock_read(piece->span);
-}
-EXPORT_SYMBOL(ib_odp_dma_end);
+	unsigned long va = ALIGN_DOWN(start, ODP_SPAN_SIZE);
+	unsigned int nr;
 
-static struct ib_odp *odp_alloc(struct ib_device *device, int access)
+	/* A lock class of lockdep for each */
+	BUILD_BUG_ON(IB_ODP_DMA_SPANS > MAX_LOCKDEP_SUBCLASSES);
+	WARN_ON_ONCE(end > ib_odp_dma_limit(start));
+	pages->odp = odp;
+	pages->base = va;
+	for (nr = 0; nr < IB_ODP_DMA_SPANS; nr++, va += ODP_SPAN_SIZE)
+		pages->spans[nr] = va < end ? span_lock_read(odp, va, nr) : NULL;
+}
+EXPORT_SYMBOL(ib_odp_dma_lock);
+
+/**
+ * ib_odp_dma_unlock - be done with what ib_odp_dma_lock() gave
+ * @pages: what it gave
+ */
+void ib_odp_dma_unlock(struct ib_odp_dma_pages *pages)
+{
+	unsigned int nr = IB_ODP_DMA_SPANS;
+
+	while (nr--)
+		if (pages->spans[nr])
+			span_unlock_read(pages->spans[nr]);
+}
+EXPORT_SYMBOL(ib_odp_dma_unlock);
+
+static const struct ib_odp_span *
+dma_span(const struct ib_odp_dma_pages *pages, unsigned long va)
+{
+	return pages->spans[(va - pages->base) >> ODP_SPAN_SHIFT];
+}
+
+/**
+ * ib_odp_dma_count - count pages that the device may use
+ * @pages: what ib_odp_dma_lock() gave
+ * @va: address of the first page, of the region's size
+ * @nr: how many to look at
+ * @write: only those that it may write
+ *
+ * Return: how many there are.
+ */
+size_t ib_odp_dma_count(const struct ib_odp_dma_pages *pages, unsigned long va,
+			size_t nr, bool write)
+{
+	unsigned long want = odp_want(write);
+	size_t count = 0;
+
+	for (; nr; nr--, va += BIT(pages->odp->page_shift)) {
+		const struct ib_odp_span *span = dma_span(pages, va);
+
+		if (span && (span->pfns[span_page(va)] & want) == want)
+			count++;
+	}
+	return count;
+}
+EXPORT_SYMBOL(ib_odp_dma_count);
+
+/**
+ * ib_odp_dma_fill - see where the device finds pages
+ * @pages: what ib_odp_dma_lock() gave
+ * @va: address of the first page, of the region's size
+ * @nr: how many
+ * @entries: gets the DMA address of each page, with &enum ib_odp_dma_flags in
+ * the low bits; or 0, where there is none
+ */
+void ib_odp_dma_fill(const struct ib_odp_dma_pages *pages, unsigned long va,
+		     size_t nr, u64 *entries)
+{
+	for (; nr; nr--, entries++, va += BIT(pages->odp->page_shift)) {
+		const struct ib_odp_span *span = dma_span(pages, va);
+		unsigned long entry = span ? span->pfns[span_page(va)] : 0;
+
+		*entries = 0;
+		if (entry & HMM_PFN_VALID)
+			*entries = span_dma(span, va) | IB_ODP_DMA_VALID;
+		if (entry & HMM_PFN_WRITE)
+			*entries |= IB_ODP_DMA_WRITE;
+	}
+}
+EXPORT_SYMBOL(ib_odp_dma_fill);
+
+/* A region of the process that @mm and @tgid are of; takes over the latter. */
+static struct ib_odp *odp_alloc(struct ib_device *device, bool writable,
+				struct mm_struct *mm, struct pid *tgid)
 {
 	struct ib_odp *odp = kzalloc_obj(*odp);
 
-	if (!odp)
+	if (!odp) {
+		put_pid(tgid);
 		return NULL;
+	}
 	odp->umem.ibdev = device;
-	odp->umem.writable = ib_access_writable(access);
+	odp->umem.writable = writable;
 	odp->umem.is_odp = 1;
-	odp->umem.owning_mm = current->mm;
-	mmgrab(odp->umem.owning_mm);
-	odp->tgid = get_task_pid(current, PIDTYPE_TGID);
+	odp->umem.owning_mm = mm;
+	mmgrab(mm);
+	odp->tgid = tgid;
 	odp->page_shift = PAGE_SHIFT;
 	kref_init(&odp->ref);
 	xa_init(&odp->spans);
@@ -1248,6 +1332,12 @@ static struct ib_odp *odp_alloc(struct ib_device *device, int access)
 	spin_lock_init(&odp->request_lock);
 	INIT_LIST_HEAD(&odp->requests);
 	return odp;
+}
+
+static struct ib_odp *odp_alloc_current(struct ib_device *device, int access)
+{
+	return odp_alloc(device, ib_access_writable(access), current->mm,
+			 get_task_pid(current, PIDTYPE_TGID));
 }
 
 /**
@@ -1285,7 +1375,7 @@ struct ib_odp *ib_odp_get(struct ib_device *device, unsigned long addr,
 	    check_add_overflow(end, page_size - 1, &end))
 		return ERR_PTR(-EOVERFLOW);
 
-	odp = odp_alloc(device, access);
+	odp = odp_alloc_current(device, access);
 	if (!odp)
 		return ERR_PTR(-ENOMEM);
 	odp->umem.address = addr;
@@ -1313,7 +1403,7 @@ struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
 
 	if (access & IB_ACCESS_HUGETLB)
 		return ERR_PTR(-EINVAL);
-	odp = odp_alloc(device, access);
+	odp = odp_alloc_current(device, access);
 	if (!odp)
 		return ERR_PTR(-ENOMEM);
 	odp->umem.length = SIZE_MAX;
@@ -1321,6 +1411,41 @@ struct ib_odp *ib_odp_get_implicit(struct ib_device *device, int access)
 	return odp;
 }
 EXPORT_SYMBOL(ib_odp_get_implicit);
+
+/**
+ * ib_odp_get_part - make a region of the same process as another
+ * @whole: the other, not released
+ * @addr: address of its first byte, page granular
+ * @size: bytes, page granular
+ *
+ * For drivers whose devices need an MR of its own for each part of an implicit
+ * one: the current process may be any.
+ *
+ * Context: process.
+ *
+ * Return: the region, to be given to ib_odp_release() at any time, or an
+ * ERR_PTR(): -EINVAL or -ENOMEM.
+ */
+struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
+			       size_t size)
+{
+	struct ib_odp *odp;
+	unsigned long end;
+
+	if (!size || !PAGE_ALIGNED(addr | size) ||
+	    check_add_overflow(addr, size, &end))
+		return ERR_PTR(-EINVAL);
+	odp = odp_alloc(whole->umem.ibdev, whole->umem.writable,
+			whole->umem.owning_mm, get_pid(whole->tgid));
+	if (!odp)
+		return ERR_PTR(-ENOMEM);
+	odp->umem.address = addr;
+	odp->umem.length = size;
+	odp->start = addr;
+	odp->end = end;
+	return odp;
+}
+EXPORT_SYMBOL(ib_odp_get_part);
 
 /**
  * ib_odp_use_dma - let the region's device do DMA
@@ -1363,7 +1488,8 @@ EXPORT_SYMBOL(ib_odp_use_dma);
  * ib_odp_release - end a region
  * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
  *
- * No access by ib_odp_access_begin() may be going on or be made afterwards.
+ * No access by ib_odp_access_begin() or ib_odp_dma_lock() may be going on or be
+ * made afterwards.
  * Faults may: they end without effect, and are not waited for. A driver with
  * DMA is called to clear its table of what it still has.
  *

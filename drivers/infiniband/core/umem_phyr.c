@@ -22,7 +22,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <rdma/ib_umem_odp.h>
+#include <rdma/ib_odp.h>
 #include <rdma/ib_umem_phyr.h>
 #include <rdma/ib_verbs.h>
 
@@ -291,7 +291,7 @@ unsigned long ib_umem_find_best_pgsz(struct ib_umem *umem,
 
 	if (umem->is_odp) {
 		/* ODP must always be self consistent. */
-		unsigned int size = BIT(to_ib_umem_odp(umem)->page_shift);
+		unsigned int size = BIT(to_ib_odp(umem)->page_shift);
 
 		return pgsz_bitmap & size ? size : 0;
 	}

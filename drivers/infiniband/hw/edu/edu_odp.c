@@ -10,7 +10,7 @@
  * When the process loses pages, edu_odp_invalidate() waits for the request that
  * runs, and takes them from the table. So edu_dev.lock is taken in reclaim, and
  * nested in a lock of ib_odp. Entries are added under that lock too, see
- * ib_odp_dma_begin(), without edu_dev.lock: one more page harms no request.
+ * ib_odp_dma_lock(), without edu_dev.lock: one more page harms no request.
  *
  * A page fault may take for ever, and nobody waits for that: who faults has a
  * reference to the MR, which is memory only, so that it can be deregistered.
@@ -148,42 +148,37 @@ u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 	return PAGE_SIZE - offset_in_page(va);
 }
 
-/* Put pages into the table, for as long as they cannot go. */
-static int edu_odp_fill(struct edu_mr *mr, unsigned long va,
-			const struct ib_odp_dma_piece *piece)
+/* Put a page into the table, for as long as it cannot go. */
+static int edu_odp_fill(struct edu_mr *mr, unsigned long va, bool write,
+			const struct ib_odp_dma_pages *pages)
 {
-	unsigned long page = va >> PAGE_SHIFT;
-	unsigned long last = (va + piece->len - 1) >> PAGE_SHIFT;
-	dma_addr_t addr = piece->addr - offset_in_page(va);
+	void *entry;
+	u64 page;
 
-	for (; page <= last; page++, addr += PAGE_SIZE) {
-		void *entry = edu_odp_entry(addr, piece->writable);
-		int ret = xa_err(xa_store(&mr->pages, page, entry,
-					  GFP_NOWAIT | __GFP_NOWARN));
-
-		if (ret)
-			return ret;
-	}
-	return 0;
+	ib_odp_dma_fill(pages, va, 1, &page);
+	if (!(page & (write ? IB_ODP_DMA_WRITE : IB_ODP_DMA_VALID)))
+		return -EAGAIN;
+	entry = edu_odp_entry(page & ~(u64)IB_ODP_DMA_FLAGS,
+			      page & IB_ODP_DMA_WRITE);
+	return xa_err(xa_store(&mr->pages, va >> PAGE_SHIFT, entry,
+			       GFP_NOWAIT | __GFP_NOWARN));
 }
 
-/* Put what there is into the table. -EAGAIN: the first page is not there. */
+/* Put what there is into the table. -EAGAIN: a page is not there. */
 static int edu_odp_take(struct edu_mr *mr, unsigned long va, u64 len, bool write)
 {
-	struct ib_odp_dma_piece piece;
-	int ret;
+	unsigned long end = PAGE_ALIGN(va + len), stop;
+	struct ib_odp_dma_pages pages;
+	int ret = 0;
 
-	while (len) {
-		if (!ib_odp_dma_begin(mr->odp, va, len, write, &piece))
-			return -EAGAIN;
-		ret = edu_odp_fill(mr, va, &piece);
-		ib_odp_dma_end(&piece);
-		if (ret)
-			return ret;
-		va += piece.len;
-		len -= piece.len;
+	for (va &= PAGE_MASK; !ret && va < end; ) {
+		stop = min(end, ib_odp_dma_limit(va));
+		ib_odp_dma_lock(mr->odp, va, stop, &pages);
+		for (; !ret && va < stop; va += PAGE_SIZE)
+			ret = edu_odp_fill(mr, va, write, &pages);
+		ib_odp_dma_unlock(&pages);
 	}
-	return 0;
+	return ret;
 }
 
 /*

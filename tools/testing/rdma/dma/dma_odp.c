@@ -43,6 +43,17 @@ static int odp_region(struct region *r, const char *kind, size_t head,
 	return region_create(r, &edu, &attr);
 }
 
+/* The same of huge pages: each of them is there as a whole, or not at all. */
+static int odp_huge_region(struct region *r, const char *kind, size_t len)
+{
+	struct region_attr attr = {
+		.kind = memory_kind(kind), .iova = &iova_same, .len = len,
+		.tail = 1, .access = ODP | IBV_ACCESS_HUGETLB,
+	};
+
+	return region_create(r, &edu, &attr);
+}
+
 /* All pages that the device has are where the process has them. */
 static int check(struct region *r, u64 at_least)
 {
@@ -173,6 +184,67 @@ static enum ktap_result run_cut(const void *arg)
 	region_destroy(&r);
 	region_destroy(&other);
 	return result(err, what);
+}
+
+static enum ktap_result run_huge_again(const void *arg)
+{
+	struct region r = { 0 }, other = { 0 };
+	u64 seed;
+	int err;
+
+	err = odp_huge_region(&r, arg, 4 * MIB - 1);
+	if (!err)
+		err = odp_region(&other, "anon", 0, 64 * KIB);
+	for (seed = 0; !err && seed < 3; seed++) {
+		region_fill(&r, 2 * seed);
+		region_fill(&other, 2 * seed + 1);
+		err = copy_some(&other, &r);
+		if (!err)
+			err = copy_some(&r, &other);
+		/* over the end of a huge page */
+		if (!err)
+			err = edu_copy_verify(&r, 2 * MIB - 1000, &other, 0, 3000);
+		if (!err)
+			err = check(&r, 3);
+		if (!err && madvise(r.mem.base, r.mem.size, MADV_DONTNEED))
+			err = -errno;
+		if (!err)
+			err = check(&r, 0);
+	}
+	region_destroy(&r);
+	region_destroy(&other);
+	return result(err, "copies");
+}
+
+/* What was a huge page is none any more: the device gets at no part of it. */
+static enum ktap_result run_huge_cut(const void *arg)
+{
+	struct region r = { 0 }, other = { 0 };
+	size_t hole = 100 * PAGE;
+	int err, got = 0;
+
+	(void)arg;
+	err = odp_huge_region(&r, "thp", 4 * MIB - 1);
+	if (!err)
+		err = odp_region(&other, "anon", 0, 64 * KIB);
+	if (!err) {
+		region_fill(&r, 1);
+		region_fill(&other, 2);
+		err = copy_some(&r, &other);
+	}
+	if (!err && madvise(r.mem.base + hole, PAGE, MADV_DONTNEED))
+		err = -errno;
+	if (!err) {
+		memset(r.model + hole, 0, PAGE);
+		got = edu_copy(other.mr, 0, r.mr, 0, 10);
+	}
+	if (!err)
+		err = edu_copy_verify(&other, 0, &r, 3 * MIB, 10);
+	region_destroy(&r);
+	region_destroy(&other);
+	if (!err && got != -EINVAL)
+		return ktap_fail("the copy: %s", strerror(-got));
+	return result(err, "copies");
 }
 
 /* Memory that is not there: the errno of it, and all else works on. */
@@ -351,22 +423,36 @@ static enum ktap_result run_tables(const void *arg)
 	return KTAP_PASS;
 }
 
-/* Memory without a page, of which both ends are used. */
+struct sparse {
+	const char *name;
+	size_t len;
+	int access;
+};
+
+/*
+ * Memory without a page, of which both ends are used. Those of huge pages are of
+ * a size that the device may have no room for, so each is mapped by itself.
+ */
 static enum ktap_result run_sparse(const void *arg)
 {
-	size_t len = *(const size_t *)arg;
+	const struct sparse *sparse = arg;
+	size_t len = sparse->len, room = len + 2 * MIB;
 	const char *what = "set-up";
 	struct region other = { 0 };
 	struct ibv_mr *mr = NULL;
-	unsigned char *p;
+	unsigned char *map, *p;
 	int err;
 
-	p = mmap(NULL, len, RW, ANON, -1, 0);
-	if (p == MAP_FAILED)
+	map = mmap(NULL, room, RW, ANON, -1, 0);
+	if (map == MAP_FAILED)
 		return ktap_skip("no address space: %s", strerror(errno));
+	p = (void *)(((uintptr_t)map + 2 * MIB - 1) & ~(2 * MIB - 1));
 	err = odp_region(&other, "anon", 0, 64 * KIB);
+	if (!err && sparse->access & IBV_ACCESS_HUGETLB &&
+	    madvise(map, room, MADV_HUGEPAGE))
+		err = -errno;
 	if (!err)
-		mr = ibv_reg_mr(edu.pd, p, len, ODP);
+		mr = ibv_reg_mr(edu.pd, p, len, ODP | sparse->access);
 	if (!err && !mr)
 		err = -errno;
 	if (!err) {
@@ -379,10 +465,16 @@ static enum ktap_result run_sparse(const void *arg)
 	if (!err && (memcmp(p, other.addr, 5000) ||
 		     memcmp(p + len - 5000, other.addr, 5000)))
 		err = -EBADMSG;
+	if (!err) {
+		struct edudv_check check;
+
+		what = "what the device sees";
+		err = -edudv_check_mr(mr, &check);
+	}
 	if (mr)
 		ibv_dereg_mr(mr);
 	region_destroy(&other);
-	munmap(p, len);
+	munmap(map, room);
 	return result(err, what);
 }
 
@@ -529,7 +621,12 @@ out:
 
 int main(int argc, char **argv)
 {
-	static const size_t sizes[] = { 5 * GIB + 12288, TIB, 16 * TIB };
+	static const struct sparse sparse[] = {
+		{ "5G", 5 * GIB + 12288 },
+		{ "1024G", TIB },
+		{ "16384G", 16 * TIB },
+		{ "huge_pages", GIB, IBV_ACCESS_HUGETLB },
+	};
 	size_t i;
 
 	for (i = 0; i < nr_memory_kinds; i++)
@@ -538,11 +635,14 @@ int main(int argc, char **argv)
 	ktap_add(run_again, memory_kind("anon"), "odp/again/anon");
 	ktap_add(run_again, memory_kind("thp"), "odp/again/thp");
 	ktap_add(run_cut, NULL, "odp/cut_huge_page");
+	ktap_add(run_huge_again, "hugetlb", "odp/huge_pages/hugetlb");
+	ktap_add(run_huge_again, "thp", "odp/huge_pages/thp");
+	ktap_add(run_huge_cut, NULL, "odp/huge_pages/cut");
 	ktap_add(run_unmapped, NULL, "odp/unmapped");
 	ktap_add(run_protect, NULL, "odp/protect");
-	for (i = 0; i < ARRAY_SIZE(sizes); i++)
-		ktap_add(run_sparse, &sizes[i], "odp/sparse/%zuG",
-			 sizes[i] / GIB);
+	for (i = 0; i < ARRAY_SIZE(sparse); i++)
+		ktap_add(run_sparse, &sparse[i], "odp/sparse/%s",
+			 sparse[i].name);
 	ktap_add(run_neighbour, NULL, "odp/neighbour");
 	ktap_add(run_tables, NULL, "odp/tables");
 	ktap_add(run_implicit, NULL, "odp/implicit");
