@@ -66,7 +66,7 @@ void edu_odp_free_mr(struct edu_mr *mr)
 }
 
 /* No page is ever in the table. */
-u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 at,
+u64 edu_odp_block(struct edu_mr *mr, enum edu_dir dir, u64 offset,
 		  dma_addr_t *addr)
 {
 	return 0;
