@@ -39,12 +39,6 @@ static enum ktap_result run_control(const void *arg)
 	return bad_input_control(edu.pd, EDU_ACCESS);
 }
 
-static enum ktap_result run_inject(const void *arg)
-{
-	(void)arg;
-	return bad_input_inject(edu.pd, EDU_ACCESS);
-}
-
 /* A region to copy from, and one to copy to: SIZE bytes each. */
 struct two {
 	struct region src, dst;
@@ -252,6 +246,5 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(bad_access); i++)
 		ktap_add(run_bad_test, &bad_access[i], "bad/%s",
 			 bad_access[i].name);
-	ktap_add(run_inject, NULL, "bad/allocation_failures");
 	return edu_main(argc, argv);
 }

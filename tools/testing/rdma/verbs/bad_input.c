@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bad_input.h"
+#include "inject.h"
 #include "rereg.h"
 #include "resources.h"
 
@@ -354,51 +355,6 @@ enum ktap_result bad_input_control(struct ibv_pd *pd, int access)
 	return res;
 }
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int err = fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
-/* Make the nth allocation from now on fail. 0 switches that off. */
-static int fail_nth(int nth)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", nth);
-	return write_text("/proc/thread-self/fail-nth", text);
-}
-
-/* What was to fail has failed: nothing is left to count. */
-static bool failed_one(void)
-{
-	int fd = open("/proc/thread-self/fail-nth", O_RDONLY), left = -1;
-	char text[16] = "";
-
-	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
-		left = atoi(text);
-	if (fd >= 0)
-		close(fd);
-	return !left;
-}
-
-static int allow_failures(void)
-{
-	int err = write_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
-
-	if (!err)
-		err = write_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait",
-				 "N");
-	if (!err)
-		err = write_text("/sys/kernel/debug/fail_page_alloc/min-order",
-				 "0");
-	return err;
-}
-
 /* Register with the nth allocation failing; 0, or the errno value. */
 static int register_failing(struct ibv_pd *pd, const struct input *in, int nth,
 			    bool *failed)
@@ -406,11 +362,11 @@ static int register_failing(struct ibv_pd *pd, const struct input *in, int nth,
 	struct ibv_mr *mr;
 	int err;
 
-	fail_nth(nth);
+	inject_nth(nth);
 	mr = ibv_reg_mr(pd, in->addr, in->len, in->access);
 	err = errno;
-	*failed = failed_one();
-	fail_nth(0);
+	*failed = inject_done();
+	inject_nth(0);
 	if (!mr)
 		return err;
 	ibv_dereg_mr(mr);
@@ -427,10 +383,10 @@ static int register_again_failing(struct ibv_pd *pd, struct input *in, int nth,
 	in->again = ibv_reg_mr(pd, &byte, 1, in->access);
 	if (!in->again)
 		return errno;
-	fail_nth(nth);
+	inject_nth(nth);
 	err = register_again(in);
-	*failed = failed_one();
-	fail_nth(0);
+	*failed = inject_done();
+	inject_nth(0);
 	if (ibv_dereg_mr(in->again))
 		err = EBUSY;
 	return err;
@@ -477,9 +433,9 @@ static enum ktap_result run_inject(struct ibv_pd *pd, int access, bool again)
 	struct input in;
 	int err;
 
-	if (faccessat(AT_FDCWD, "/proc/thread-self/fail-nth", F_OK, 0))
+	if (!inject_possible())
 		return ktap_skip("this kernel cannot inject failures; the debug kernel can");
-	err = allow_failures();
+	err = inject_any();
 	if (!err)
 		err = make_input(&in, access);
 	if (err)

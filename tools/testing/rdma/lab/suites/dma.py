@@ -31,7 +31,8 @@ class Case(NamedTuple):
 
 
 # To compare the pages of gigabytes takes the debug kernel minutes
-DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_dmabuf", "dma_bounce")
+DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_dmabuf", "dma_bounce",
+         "dma_fail")
 
 # Through the host bridge of this processor PCI functions reach each other
 ZEN = "-cpu max,family=23"
