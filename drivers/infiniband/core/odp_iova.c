@@ -335,6 +335,13 @@ static void span_mark_empty(struct ib_odp_span *span)
 	queue_delayed_work(odp_wq, &odp->reap, ODP_REAP_DELAY);
 }
 
+/* Tell the driver, if it wants to know, when pages went and none is left. */
+static void odp_check_emptied(struct ib_odp *odp)
+{
+	if (odp->ops && odp->ops->emptied && !atomic_long_read(&odp->nr_pages))
+		odp->ops->emptied(odp);
+}
+
 static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 			    unsigned long end, bool block)
 {
@@ -350,8 +357,7 @@ static bool span_invalidate(struct ib_odp_span *span, unsigned long start,
 	atomic64_add(dropped, &odp->stats.invalidation_pages);
 	if (!span->nr_valid)
 		span_mark_empty(span);
-	if (odp->ops && odp->ops->emptied && !atomic_long_read(&odp->nr_pages))
-		odp->ops->emptied(odp);
+	odp_check_emptied(odp);
 	return true;
 }
 
@@ -757,6 +763,7 @@ static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
 				       end - start);
 	if (err) {
 		span_drop(span, start, end, true, &dropped);
+		odp_check_emptied(odp);
 		return err;
 	}
 
@@ -1424,7 +1431,7 @@ EXPORT_SYMBOL(ib_odp_get_implicit);
  * Context: process.
  *
  * Return: the region, to be given to ib_odp_release() at any time, or an
- * ERR_PTR(): -EINVAL or -ENOMEM.
+ * ERR_PTR(): -EINVAL, -ENOMEM, or -EFAULT where that process has ended.
  */
 struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
 			       size_t size)
@@ -1435,6 +1442,8 @@ struct ib_odp *ib_odp_get_part(struct ib_odp *whole, unsigned long addr,
 	if (!size || !PAGE_ALIGNED(addr | size) ||
 	    check_add_overflow(addr, size, &end))
 		return ERR_PTR(-EINVAL);
+	if (!odp_owner_lives(whole))
+		return ERR_PTR(-EFAULT);
 	odp = odp_alloc(whole->umem.ibdev, whole->umem.writable,
 			whole->umem.owning_mm, get_pid(whole->tgid));
 	if (!odp)
@@ -1488,10 +1497,10 @@ EXPORT_SYMBOL(ib_odp_use_dma);
  * ib_odp_release - end a region
  * @odp: what ib_odp_get() or ib_odp_get_implicit() gave
  *
- * No access by ib_odp_access_begin() or ib_odp_dma_lock() may be going on or be
- * made afterwards.
- * Faults may: they end without effect, and are not waited for. A driver with
- * DMA is called to clear its table of what it still has.
+ * No access by ib_odp_access_begin() may be going on or be made afterwards. Who
+ * holds the region may still call ib_odp_dma_lock(), and finds no page. Faults may
+ * be going on: they end without effect, and are not waited for. A driver with DMA is
+ * called to clear its table of what it still has.
  *
  * Context: process, no lock held that an invalidation may need.
  */

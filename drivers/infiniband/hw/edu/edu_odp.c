@@ -199,7 +199,9 @@ static int edu_odp_bring_in(struct edu_mr *mr, unsigned long va, u64 len,
 			ret = edu_odp_take(mr, va, len, write);
 	}
 	switch (ret) {
-	case -EAGAIN:
+	case -EAGAIN:	/* it takes so long that nobody waits for it any more */
+		schedule_timeout_interruptible(EDU_ODP_WAIT / 10);
+		return 0;
 	case -EBUSY:
 	case -EINTR:
 	case -ENOMEM:
