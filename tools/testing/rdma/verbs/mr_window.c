@@ -211,17 +211,51 @@ static enum ktap_result run_right(const struct window_test *t,
 	return verdict(expect(w, &x, IBV_WC_REM_ACCESS_ERR));
 }
 
-static enum ktap_result run_outside_region(const struct window_test *t,
-					   struct window *w)
+/* Neither beyond this end nor before this start, and nothing is written. */
+static enum ktap_result refused_at(const struct window_test *t, struct window *w,
+				   u64 start, u64 end)
 {
-	struct transfer x = through(w, t->op, LEN - 99, 100);
+	bool aligned = t->op->flags & OP_8_BYTES;
+	struct transfer x = through(w, t->op, aligned ? end : end - 99, 100);
 	int err = expect(w, &x, IBV_WC_REM_ACCESS_ERR);
 
 	if (err)
 		return verdict(err);
 	err = conn_reset(&w->f.conn);
-	x = through(w, t->op, -1, 100);
+	x = through(w, t->op, aligned ? start - 8 : start - 1, 100);
 	return verdict(err ? err : expect(w, &x, IBV_WC_REM_ACCESS_ERR));
+}
+
+static enum ktap_result run_outside_region(const struct window_test *t,
+					   struct window *w)
+{
+	return refused_at(t, w, 0, LEN);
+}
+
+/* In the region, but not in what of it the peer was given. */
+static enum ktap_result run_outside_window(const struct window_test *t,
+					   struct window *w)
+{
+	return refused_at(t, w, WINDOW_OFF, WINDOW_OFF + WINDOW_LEN);
+}
+
+/* It would end where it begins, and have all addresses in it. */
+static enum ktap_result run_bind_wraps(const struct window_test *t,
+				       struct window *w)
+{
+	struct ibv_mw *good = w->mw;
+	int err;
+
+	w->mw = ibv_alloc_mw(rxe[1].pd, t->kind->type);
+	if (!w->mw) {
+		w->mw = good;
+		return ktap_fail("set-up: %s", strerror(errno));
+	}
+	err = window_bind(w, 100, -(u64)100, t->access);
+	ibv_dealloc_mw(w->mw);
+	w->mw = good;
+	return err == -EREMOTEIO || err == -EINVAL ? KTAP_PASS :
+		ktap_fail("it can be bound: %s", strerror(-err));
 }
 
 /* The owner takes the window back. */
@@ -358,6 +392,12 @@ static void add_kind(const struct window_kind *kind)
 	add(kind, memory, write, "outside_region", run_outside_region);
 	add(kind, memory, operation("read"), "outside_region",
 	    run_outside_region);
+	add(kind, memory, write, "outside_window", run_outside_window);
+	add(kind, memory, operation("read"), "outside_window",
+	    run_outside_window);
+	add(kind, memory, operation("fetch_add"), "outside_window",
+	    run_outside_window);
+	add(kind, memory, write, "bind_wraps", run_bind_wraps);
 	add(kind, memory, write, "dealloc", run_dealloc);
 	add(kind, memory, write, "dereg", run_dereg);
 	if (kind->type == IBV_MW_TYPE_1)
