@@ -78,8 +78,8 @@ def run(report):
         cmdline = [verbs.CMA, *case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
         devices, cpus = [], 2
         if case.peer:
-            # QEMU 7 loses another processor's write to a device at the moment when
-            # the memory map changes, as it does when the peer's memory is disabled
+            # With two, QEMU 7.2 now and then loses a request to edu when the other
+            # disables the peer's memory; it seems to, as the memory map changes
             cpus = 1
             variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
             cmdline.append(UNSAFE)
