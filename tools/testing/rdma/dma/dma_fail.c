@@ -7,7 +7,6 @@
  * kernel's that is lost, the debug kernel finds by itself when all tests are over.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "inject.h"
 #include "ktap.h"
 #include "resources.h"
+#include "textfile.h"
 
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
@@ -41,30 +41,16 @@ struct mapped {
 	unsigned long long mapped, unmapped, first;
 };
 
-static int set(const char *file, const char *text)
-{
-	char path[128];
-	int fd, err;
-
-	snprintf(path, sizeof(path), TRACING "/%s", file);
-	fd = open(path, O_WRONLY | O_TRUNC);
-	if (fd < 0)
-		return -errno;
-	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return err;
-}
-
 static int trace_start(void)
 {
 	int err = mkdir(TRACING, 0700) && errno != EEXIST ? -errno : 0;
 
 	if (!err)
-		err = set("buffer_size_kb", "4096");
+		err = write_text("4096", TRACING "/buffer_size_kb");
 	if (!err)
-		err = set("events/iommu/map/enable", "1");
+		err = write_text("1", TRACING "/events/iommu/map/enable");
 	if (!err)
-		err = set("events/iommu/unmap/enable", "1");
+		err = write_text("1", TRACING "/events/iommu/unmap/enable");
 	return err;
 }
 
@@ -97,7 +83,7 @@ static struct mapped trace_take(void)
 		count_line(&m, line);
 	if (f)
 		fclose(f);
-	set("trace", "");
+	write_text("", TRACING "/trace");	/* empties it */
 	return m;
 }
 

@@ -4,7 +4,6 @@
  * what it used is given back, and others go on.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "edu.h"
 #include "ktap.h"
 #include "resources.h"
+#include "textfile.h"
 
 #define KIB	1024UL
 #define LONG	(64 * KIB)	/* 32 chunks: 6.4 s and more */
@@ -302,16 +302,6 @@ static enum ktap_result run_two(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int err = fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
 /* The PCI function goes, as if unplugged, and comes back. */
 static enum ktap_result run_unplug(const void *arg)
 {
@@ -329,12 +319,12 @@ static enum ktap_result run_unplug(const void *arg)
 		return ktap_fail("set-up: %s", strerror(-err));
 	edu_close(&edu);
 	strcat(path, "/remove");
-	err = write_text(path, "1");
+	err = write_text("1", "%s", path);
 	if (!err)
 		err = child_wait(&child, &status);
 	pinned = child_left_pins(&child);
 	if (!err)
-		err = write_text("/sys/bus/pci/rescan", "1");
+		err = write_text("1", "/sys/bus/pci/rescan");
 	if (!err)
 		err = edu_open(&edu);
 	if (err)

@@ -116,37 +116,52 @@ static enum ktap_result run_copy(const void *arg)
 	return result(err, what);
 }
 
-/* The process gets other pages: so does the device. */
+/* The process's pages are used, and go: then the device has none. */
+static int use_and_lose(struct region *r, struct region *other, u64 seed)
+{
+	int err;
+
+	region_fill(r, 2 * seed);
+	region_fill(other, 2 * seed + 1);
+	err = copy_some(other, r);
+	if (!err)
+		err = copy_some(r, other);
+	/* over the end of what may be a huge page */
+	if (!err)
+		err = edu_copy_verify(r, 2 * MIB - 1000, other, 0, 3000);
+	if (!err)
+		err = check(r, 3);
+	if (!err && madvise(r->mem.base, r->mem.size, MADV_DONTNEED))
+		err = -errno;
+	if (err)
+		return err;
+	err = check(r, 0);
+	if (err)
+		ktap_diag("pages that are gone");
+	return err;
+}
+
+/* The process gets other pages: so does the device. Ends the region. */
+static enum ktap_result again(struct region *r, int err)
+{
+	struct region other = { 0 };
+	u64 seed;
+
+	if (!err)
+		err = odp_region(&other, "anon", 0, 64 * KIB);
+	for (seed = 0; !err && seed < 3; seed++)
+		err = use_and_lose(r, &other, seed);
+	region_destroy(r);
+	region_destroy(&other);
+	return result(err, "copies");
+}
+
 static enum ktap_result run_again(const void *arg)
 {
 	const struct memory_kind *kind = arg;
-	struct region r = { 0 }, other = { 0 };
-	const char *what = "set-up";
-	u64 seed;
-	int err;
+	struct region r = { 0 };
 
-	err = odp_region(&r, kind->name, 0, 4 * MIB - 1);
-	if (!err)
-		err = odp_region(&other, "anon", 0, 64 * KIB);
-	for (seed = 0; !err && seed < 3; seed++) {
-		what = "copies";
-		region_fill(&r, 2 * seed);
-		region_fill(&other, 2 * seed + 1);
-		err = copy_some(&other, &r);
-		if (!err)
-			err = copy_some(&r, &other);
-		if (!err)
-			err = check(&r, 3);
-		if (!err && madvise(r.mem.base, r.mem.size, MADV_DONTNEED))
-			err = -errno;
-		if (!err) {
-			what = "pages that are gone";
-			err = check(&r, 0);
-		}
-	}
-	region_destroy(&r);
-	region_destroy(&other);
-	return result(err, what);
+	return again(&r, odp_region(&r, kind->name, 0, 4 * MIB - 1));
 }
 
 /* One small page of a huge one goes; the rest of it stays what it was. */
@@ -188,32 +203,9 @@ static enum ktap_result run_cut(const void *arg)
 
 static enum ktap_result run_huge_again(const void *arg)
 {
-	struct region r = { 0 }, other = { 0 };
-	u64 seed;
-	int err;
+	struct region r = { 0 };
 
-	err = odp_huge_region(&r, arg, 4 * MIB - 1);
-	if (!err)
-		err = odp_region(&other, "anon", 0, 64 * KIB);
-	for (seed = 0; !err && seed < 3; seed++) {
-		region_fill(&r, 2 * seed);
-		region_fill(&other, 2 * seed + 1);
-		err = copy_some(&other, &r);
-		if (!err)
-			err = copy_some(&r, &other);
-		/* over the end of a huge page */
-		if (!err)
-			err = edu_copy_verify(&r, 2 * MIB - 1000, &other, 0, 3000);
-		if (!err)
-			err = check(&r, 3);
-		if (!err && madvise(r.mem.base, r.mem.size, MADV_DONTNEED))
-			err = -errno;
-		if (!err)
-			err = check(&r, 0);
-	}
-	region_destroy(&r);
-	region_destroy(&other);
-	return result(err, "copies");
+	return again(&r, odp_huge_region(&r, arg, 4 * MIB - 1));
 }
 
 /* What was a huge page is none any more: the device gets at no part of it. */

@@ -17,6 +17,7 @@
 
 #include "edu.h"
 #include "ktap.h"
+#include "textfile.h"
 
 #define PAGE	4096UL
 #define SIZE	(8 * PAGE)
@@ -65,16 +66,7 @@ static bool log_has_fault(int fd, const char *kind)
 /* Have the device use the address of the region deregistered last. */
 static int stale_access(const char *word)
 {
-	char path[128];
-	int fd, err;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/stale", edu.name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return -errno;
-	err = write(fd, word, strlen(word)) < 0 ? -errno : 0;
-	close(fd);
-	return err;
+	return write_text(word, "/sys/kernel/debug/%s/stale", edu.name);
 }
 
 /* Copies to the region and back work, so it is the device that is refused. */

@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "inject.h"
+#include "textfile.h"
 
 #define FAIL_NTH "/proc/thread-self/fail-nth"
-
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int err = fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
 
 bool inject_possible(void)
 {
@@ -27,14 +16,12 @@ bool inject_possible(void)
 
 int inject_any(void)
 {
-	int err = write_text("/sys/kernel/debug/failslab/ignore-gfp-wait", "N");
+	int err = write_text("N", "/sys/kernel/debug/failslab/ignore-gfp-wait");
 
 	if (!err)
-		err = write_text("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait",
-				 "N");
+		err = write_text("N", "/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait");
 	if (!err)
-		err = write_text("/sys/kernel/debug/fail_page_alloc/min-order",
-				 "0");
+		err = write_text("0", "/sys/kernel/debug/fail_page_alloc/min-order");
 	return err;
 }
 
@@ -43,7 +30,7 @@ int inject_nth(int nth)
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", nth);
-	return write_text(FAIL_NTH, text);
+	return write_text(text, FAIL_NTH);
 }
 
 bool inject_done(void)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "textfile.h"
 #include "vfio.h"
 
 /* Newer than the C library's headers may be */
@@ -75,21 +76,6 @@ static u32 read_id(const char *folder, const char *name)
 	return id;
 }
 
-static int write_text(const char *folder, const char *name, const char *text)
-{
-	char path[300];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 /* The function's folder in sysfs. */
 static int find(u32 vendor, u32 device, char folder[256])
 {
@@ -116,12 +102,12 @@ static int open_cdev(const char *folder)
 	const char *name = strrchr(folder, '/') + 1;
 	char pattern[300], path[300];
 	glob_t g;
-	int fd, err = write_text(folder, "driver_override", "vfio-pci");
+	int fd, err = write_text("vfio-pci", "%s/driver_override", folder);
 
 	if (err)
 		return err;
-	write_text(folder, "driver/unbind", name);	/* if it has one */
-	err = write_text("/sys/bus/pci", "drivers_probe", name);
+	write_text(name, "%s/driver/unbind", folder);	/* if it has one */
+	err = write_text(name, "/sys/bus/pci/drivers_probe");
 	if (err)
 		return err;
 	snprintf(pattern, sizeof(pattern), "%s/vfio-dev/vfio*", folder);
