@@ -219,6 +219,61 @@ static enum ktap_result run_short_read(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
+static int post_read(struct siw_conn *s, u32 len)
+{
+	struct ibv_sge sge = region_sge(&s->local, 0, len);
+	struct ibv_send_wr wr = {
+		.sg_list = &sge, .num_sge = 1,
+		.opcode = IBV_WR_RDMA_READ,
+		.send_flags = IBV_SEND_SIGNALED,
+		.wr.rdma.remote_addr = s->remote.iova,
+		.wr.rdma.rkey = s->remote.mr->rkey,
+	};
+
+	return end_post_send(&s->conn.a, &wr);
+}
+
+static int expect_read(struct siw_conn *s, u32 len)
+{
+	struct ibv_wc wc;
+	int err = end_wait(&s->conn.a, &wc);
+
+	if (!err && wc.status) {
+		ktap_diag("read of %u bytes: %s", len,
+			  ibv_wc_status_str(wc.status));
+		err = -EREMOTEIO;
+	}
+	return err;
+}
+
+/*
+ * A read of nothing whose answer has to wait for that of another read, which is
+ * still being sent: the answer must be empty, not as long as the one before.
+ */
+static enum ktap_result run_empty_read_waits(const void *arg)
+{
+	static const u32 lens[] = { LEN, 0, 1, 0 };
+	struct siw_conn s;
+	size_t i;
+	int err;
+
+	(void)arg;
+	if (stock_kernel())
+		return ktap_skip("stock siw gives it the length of the one before");
+	err = siw_create(&s, memory_kind("anon"));
+	for (i = 0; !err && i < ARRAY_SIZE(lens); i++)
+		err = post_read(&s, lens[i]);
+	for (i = 0; !err && i < ARRAY_SIZE(lens); i++)
+		err = expect_read(&s, lens[i]);
+	if (!err) {
+		memcpy(region_model(&s.local, 0), region_model(&s.remote, 0),
+		       LEN);
+		err = region_check_all(&s.local);
+	}
+	siw_destroy(&s);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
 /* A read one byte past the end of either side fails and changes nothing. */
 static int read_past(struct siw_conn *s, u64 local_off, u64 remote_off)
 {
@@ -295,6 +350,7 @@ int main(int argc, char **argv)
 		}
 	}
 	ktap_add(run_short_read, NULL, "siw/short_read_over_page_end");
+	ktap_add(run_empty_read_waits, NULL, "siw/empty_read_waits");
 	ktap_add(run_bounds, &sides[0], "siw/bounds/local");
 	ktap_add(run_bounds, &sides[1], "siw/bounds/remote");
 	return ktap_main(argc, argv);

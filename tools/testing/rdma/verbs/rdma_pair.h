@@ -65,7 +65,7 @@ struct rdma_conn {
 	bool srq;
 	/* A request is complete when it left, not when it arrived. */
 	bool unacknowledged;
-	/* Short answers to reads over a page end are wrong: do not look. */
+	/* Empty answers to reads, and short ones over a page end, are wrong. */
 	bool short_reads_wrong;
 };
 

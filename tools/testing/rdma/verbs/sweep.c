@@ -76,7 +76,7 @@ static bool known_wrong(const struct rdma_conn *c, const struct transfer *t)
 	u64 in_page = (t->remote->iova + t->remote_off) % (4 * KIB);
 
 	return c->short_reads_wrong && t->op->flags & OP_TO_LOCAL &&
-	       t->len < 64 && in_page + t->len > 4 * KIB;
+	       (!t->len || (t->len < 64 && in_page + t->len > 4 * KIB));
 }
 
 static int move(struct rdma_conn *c, struct transfer *t, size_t max)
