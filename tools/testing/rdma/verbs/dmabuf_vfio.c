@@ -7,8 +7,6 @@
  * one of the others, but run by the suite dmabuf.
  */
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +14,7 @@
 #include <unistd.h>
 
 #include "bar.h"
+#include "bar_traffic.h"
 #include "fixture.h"
 #include "ktap.h"
 #include "sweep.h"
@@ -221,99 +220,6 @@ static enum ktap_result run_revoke_many(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
-struct traffic {
-	struct fixture *f;
-	atomic_int stop;
-	int good, bad, err;
-};
-
-/* Writes without end, through errors, which are all to be access errors. */
-static void *keep_writing(void *arg)
-{
-	struct traffic *tr = arg;
-	struct transfer t = {
-		.op = operation("write"), .local = &tr->f->local,
-		.remote = &tr->f->remote, .len = 256 * 1024,
-	};
-	struct transfer_status status;
-
-	while (!tr->err && !atomic_load(&tr->stop)) {
-		tr->err = transfer_run(&tr->f->conn, &t, &status);
-		if (tr->err)
-			break;
-		if (status.a == IBV_WC_SUCCESS) {
-			tr->good++;
-			continue;
-		}
-		tr->bad++;
-		tr->err = status.a == IBV_WC_REM_ACCESS_ERR ?
-			  conn_reset(&tr->f->conn) : -EBADMSG;
-	}
-	return NULL;
-}
-
-/* Both states in between last long enough for some writes. */
-static void toggle(struct traffic *tr)
-{
-	int i;
-
-	for (i = 0; i < 10; i++) {
-		usleep(100000);
-		vfio_enable_memory(&ivshmem, 0);
-		usleep(50000);
-		vfio_enable_memory(&ivshmem, 1);
-	}
-	usleep(100000);
-	atomic_store(&tr->stop, 1);
-}
-
-static enum ktap_result run_traffic_test(const void *arg)
-{
-	struct traffic tr = { 0 };
-	struct fixture f;
-	pthread_t thread;
-	int err = setup(&f, memory_kind("anon"), arg);
-
-	if (err)
-		return ktap_fail("set-up: %s", strerror(-err));
-	tr.f = &f;
-	err = pthread_create(&thread, NULL, keep_writing, &tr);
-	if (!err) {
-		toggle(&tr);
-		pthread_join(thread, NULL);
-	}
-	fixture_destroy(&f);
-	if (err || tr.err)
-		return ktap_fail("%s", strerror(err ? err : -tr.err));
-	if (!tr.good || !tr.bad)
-		return ktap_fail("%d good writes, %d bad ones", tr.good, tr.bad);
-	return KTAP_PASS;
-}
-
-/*
- * The process lets go of the function while the region is in use: that is the
- * end of the memory, but not of the region.
- */
-static enum ktap_result run_close_test(const void *arg)
-{
-	struct fixture f;
-	int err = setup(&f, memory_kind("anon"), &bar);
-
-	(void)arg;
-	if (err)
-		return ktap_fail("set-up: %s", strerror(-err));
-	err = try(&f, "write", IBV_WC_SUCCESS);
-	bar_close_under(&f.remote);
-	if (!err)
-		err = try(&f, "write", IBV_WC_REM_ACCESS_ERR);
-	if (!err)
-		err = try(&f, "read", IBV_WC_REM_ACCESS_ERR);
-	fixture_destroy(&f);
-	if (ivshmem_open())
-		return ktap_fail("cannot open the function again");
-	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
-}
-
 /*
  * All of the BAR, written over RDMA only, with words that tell where they are:
  * who runs this can look for them in the memory behind the BAR.
@@ -373,9 +279,7 @@ static void add_tests(void)
 	ktap_add(run_revoke_test, &bar, "revoke/bar");
 	ktap_add(run_revoke_test, &bar_ranges, "revoke/bar_ranges");
 	ktap_add(run_revoke_many, NULL, "revoke/many");
-	ktap_add(run_traffic_test, &bar, "revoke/traffic");
-	ktap_add(run_traffic_test, &bar_ranges, "revoke/traffic_ranges");
-	ktap_add(run_close_test, NULL, "close");
+	bar_traffic_add();
 	ktap_add(run_host_test, NULL, "host");
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -141,6 +142,7 @@ int vfio_open(struct vfio *v, u32 vendor, u32 device, unsigned int bar)
 	*v = (struct vfio) { .iommufd = -1, .fd = -1 };
 	if (err)
 		return err;
+	snprintf(v->name, sizeof(v->name), "%s", strrchr(folder, '/') + 1);
 	v->fd = open_cdev(folder);
 	if (v->fd < 0)
 		return v->fd;
@@ -261,4 +263,63 @@ int vfio_enable_memory(const struct vfio *v, int on)
 int vfio_enable_dma(const struct vfio *v, int on)
 {
 	return set_command(v, PCI_COMMAND_MASTER, on);
+}
+
+bool vfio_can_reset(const struct vfio *v)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+
+	return !ioctl(v->fd, VFIO_DEVICE_GET_INFO, &info) &&
+	       info.flags & VFIO_DEVICE_FLAGS_RESET;
+}
+
+int vfio_reset(const struct vfio *v)
+{
+	return ioctl(v->fd, VFIO_DEVICE_RESET) ? -errno : 0;
+}
+
+/* All of the bus is ours, by our iommufd: there is no group to name. */
+int vfio_reset_bus(const struct vfio *v)
+{
+	struct vfio_pci_hot_reset reset = { .argsz = sizeof(reset) };
+
+	return ioctl(v->fd, VFIO_DEVICE_PCI_HOT_RESET, &reset) ? -errno : 0;
+}
+
+int vfio_wanted(const struct vfio *v)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 fd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq), .count = 1,
+			.index = VFIO_PCI_REQ_IRQ_INDEX,
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+		},
+		.fd = eventfd(0, EFD_CLOEXEC),
+	};
+	int err;
+
+	if (irq.fd < 0 || !ioctl(v->fd, VFIO_DEVICE_SET_IRQS, &irq))
+		return irq.fd < 0 ? -errno : irq.fd;
+	err = -errno;
+	close(irq.fd);
+	return err;
+}
+
+int vfio_unbind(const char *name)
+{
+	return write_text(name, "/sys/bus/pci/drivers/vfio-pci/unbind");
+}
+
+int vfio_remove(const char *name)
+{
+	return write_text("1", "/sys/bus/pci/devices/%s/remove", name);
+}
+
+int vfio_rescan(void)
+{
+	return write_text("1", "/sys/bus/pci/rescan");
 }

@@ -8,6 +8,7 @@
 #ifndef RDMA_VFIO_H
 #define RDMA_VFIO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "util.h"
@@ -15,6 +16,7 @@
 struct memory;
 
 struct vfio {
+	char name[16];		/* of the function, as in sysfs */
 	int iommufd, fd;
 	u64 config;		/* offset of the configuration space in the fd */
 	u64 bar;		/* and of the BAR */
@@ -54,5 +56,26 @@ int vfio_enable_dma(const struct vfio *v, int on);
 
 /* Let the function answer to its BARs, or not: the latter revokes dma-bufs. */
 int vfio_enable_memory(const struct vfio *v, int on);
+
+/*
+ * Reset the function, or the bus that it is on. Both revoke its dma-bufs for as
+ * long as that takes. QEMU's ivshmem cannot be reset unless it is alone on its
+ * bus, below a root port.
+ */
+bool vfio_can_reset(const struct vfio *v);
+int vfio_reset(const struct vfio *v);
+int vfio_reset_bus(const struct vfio *v);
+
+/* An eventfd, signalled when the kernel wants the function back; or -errno. */
+int vfio_wanted(const struct vfio *v);
+
+/*
+ * Take the function of that name from vfio-pci, or from the machine altogether:
+ * what a driver's or the device's removal is. Either waits until who has the
+ * function open has closed it. After the latter, only vfio_rescan() finds it.
+ */
+int vfio_unbind(const char *name);
+int vfio_remove(const char *name);
+int vfio_rescan(void);
 
 #endif

@@ -37,6 +37,8 @@ CMDLINE = {"dmabuf-heap": [verbs.CMA]}
 
 # vfio wants an IOMMU that remaps interrupts
 IOMMU = "-device intel-iommu,intremap=on"
+# A function alone below a port of its own can be reset: with its bus
+PORT = "-device pcie-root-port,id=port0"
 # The BAR in which the MRs are; of iommufd, one that has room for many ranges
 BAR = 16 << 20
 IOMMUFD_BAR = 64 << 20
@@ -96,10 +98,10 @@ def shared(name, size):
     return memory, f"-object memory-backend-file,id=bar,share=on,mem-path={memory},size={size}"
 
 
-def ivshmem(name, size):
+def ivshmem(name, size, bus="pcie.0"):
     """The same, with the function whose BAR that memory is."""
     memory, device = shared(name, size)
-    return memory, f"{device} -device ivshmem-plain,memdev=bar"
+    return memory, f"{device} -device ivshmem-plain,memdev=bar,bus={bus}"
 
 
 def host_sees(memory):
@@ -111,8 +113,8 @@ def host_sees(memory):
 def vfio(report):
     """MRs in the BAR of ivshmem, whose memory is a file here."""
     program = programs.ensure() / "dmabuf_vfio"
-    memory, device = ivshmem("ivshmem", BAR)
-    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=[IOMMU, device]))
+    memory, device = ivshmem("ivshmem", BAR, bus="port0")
+    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=[IOMMU, PORT, device]))
     report.test("vfio.host.file", host_sees(memory),
                 "the file behind the BAR does not hold what was written into it", log)
 
