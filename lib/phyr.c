@@ -619,7 +619,7 @@ EXPORT_SYMBOL_GPL(phyr_seek);
 
 /**
  * phyr_next_slow - phyr_next() of what is not the middle of a leaf
- * @cur: cursor that phyr_seek() has set
+ * @cur: cursor that phyr_seek() has set, with something left
  *
  * Context: any; the list must not have changed.
  *
@@ -629,8 +629,6 @@ bool phyr_next_slow(struct phyr_cursor *cur)
 {
 	u64 len;
 
-	if (!cur->left)
-		return false;
 	if (cur->word == cur->end) {
 		cur->leaf = cur->leaf->next;
 		cur->provider = cur->leaf->provider;

@@ -163,7 +163,7 @@ static __always_inline bool phyr_next(struct phyr_cursor *cur)
 	u64 len;
 
 	if (unlikely(cur->end - word < 2 || cur->skip))
-		return phyr_next_slow(cur);
+		return cur->left && phyr_next_slow(cur);
 
 	len = (phyr_word_position(word[1]) - phyr_word_position(word[0])) << PAGE_SHIFT;
 	len = min(len, cur->left);

@@ -31,8 +31,8 @@
 /* Pages that are pinned by one call: what an array of one page can name. */
 #define UMEM_PIN_BATCH	(PAGE_SIZE / sizeof(struct page *))
 
-/* Single pages that are unpinned by one call, from an array on the stack. */
-#define UMEM_UNPIN_BATCH	32
+/* Pages that an array on the stack names: a small umem's, or some to unpin. */
+#define UMEM_FEW_PAGES	32
 
 /* Whether the device does DMA; rxe, siw and rdmavt use CPU addresses. */
 static bool ib_umem_has_dma(const struct ib_umem *umem)
@@ -96,9 +96,11 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 		unsigned int gup_flags, unsigned long dma_attrs)
 {
-	struct page **pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	struct page *few[UMEM_FEW_PAGES], **pages = few;
 	int ret = 0;
 
+	if (nr_pages > ARRAY_SIZE(few))
+		pages = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
 	if (ib_umem_has_dma(umem))
@@ -108,7 +110,8 @@ int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 	if (!ret)
 		ret = ib_umem_pin_pages(umem, umem->address & PAGE_MASK,
 					nr_pages, gup_flags, pages);
-	kfree(pages);
+	if (pages != few)
+		kfree(pages);
 	if (!ret && ib_umem_has_dma(umem))
 		ret = phyr_dma_finish(&umem->dma, &umem->phyr);
 	if (ret)
@@ -142,7 +145,7 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
  */
 void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 {
-	struct page *pages[UMEM_UNPIN_BATCH];
+	struct page *pages[UMEM_FEW_PAGES];
 	struct phyr_cursor cur;
 
 	/* No device may reach a page that is let go. */
@@ -153,7 +156,7 @@ void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 
 		ib_umem_unpin_range(cur.vec, dirty);
 		/* Only where memory is scattered do single pages come in arrays. */
-		if (cur.vec.len > PAGE_SIZE)
+		if (cur.vec.len > PAGE_SIZE || !phyr_left(&cur))
 			continue;
 		while ((nr = phyr_next_pages(&cur, pages, ARRAY_SIZE(pages)))) {
 			unpin_user_pages_dirty_lock(pages, nr, dirty);
