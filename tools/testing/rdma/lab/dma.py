@@ -5,6 +5,7 @@ The edu function is an RDMA device that moves bytes by DMA, so it is the one
 that all of this makes a difference to; see Documentation/infiniband/edu.rst.
 """
 
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +89,8 @@ def stock_module(stock):
     files = {Path(name).name: (paths.TOP / name).read_text() for name in names}
     files["stock.h"] = STOCK
     files[STOCK_ODP.name] = STOCK_ODP.read_text()
+    # Outside of the kernel's tree, kbuild does not see that the config changed
+    config = zlib.crc32((stock.obj / ".config").read_bytes())
     with kernels.lock("linux/stock-edu"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
@@ -98,7 +101,7 @@ def stock_module(stock):
                                    "CONFIG_INFINIBAND_EDU=m", "CONFIG_INFINIBAND_EDU_TEST=y",
                                    "CONFIG_INFINIBAND_EDU_ODP=y",
                                    f"KCFLAGS=-I{paths.TOP}/include/uapi "
-                                   f"-include {folder}/stock.h", "modules"),
+                                   f"-include {folder}/stock.h -DLAB_CONFIG={config}", "modules"),
                       paths.log("stock-edu.log"), "building the edu driver for the stock kernel",
                       env=kernels.environment("stock"))
     return str(module)
