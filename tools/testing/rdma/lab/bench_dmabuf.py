@@ -190,7 +190,7 @@ def main(argv):
                           f"{size_words(WRITES[-1])}, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
-        raw = {flavour: measure(flavour, args.quick) for flavour in report.KERNELS}
+        raw = report.of_each(lambda flavour: measure(flavour, args.quick))
     figures = Figures(raw, args.quick)
     rows = [*figures.writes(), *figures.regions(), *figures.lists(), *figures.revokes()]
     report.show_tables(rows)

@@ -9,8 +9,8 @@ import bench_report as report
 import ui
 
 HELP = """Register memory with on-demand paging on rxe, bring pages in, have them taken
-away, and write into it, on the kernels stock and phyr, one after the other. Both
-run in a VM of one processor whose clock counts instructions.
+away, and write into it, on the kernels stock and phyr. Both run in a VM of one
+processor whose clock counts instructions.
 
 pages come in by ibv_advise_mr(), which waits for them: pages that the CPU has
     mapped, for the first time and again, and pages that nobody has touched. The
@@ -209,7 +209,7 @@ def main(argv):
     args = report.options("odp", HELP, "only the cases that the goals are about, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
-        raw = {flavour: measure(flavour, args.quick) for flavour in report.KERNELS}
+        raw = report.of_each(lambda flavour: measure(flavour, args.quick))
     goals = goal_rows(raw, args.quick)
     rest = page_rows(raw, args.quick) + reg_rows(raw, args.quick) + write_rows(raw, args.quick)
     print("\nPaging on demand: instructions, and kernel memory\n")

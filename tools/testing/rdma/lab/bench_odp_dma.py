@@ -12,8 +12,8 @@ import ui
 
 HELP = """Bring pages that the CPU has mapped into a region of the edu device by one
 ibv_advise_mr(), and have them taken away by one mprotect(), behind the emulated
-Intel IOMMU, on the kernels stock and phyr, one after the other. Both run in a VM
-of one processor whose clock counts instructions.
+Intel IOMMU, on the kernels stock and phyr. Both run in a VM of one processor whose
+clock counts instructions.
 
 What is taken away is flushed from the IOTLB at once (iommu.strict=1). With
 caching mode the IOTLB is flushed after mapping, too. The part of the region is
@@ -106,8 +106,8 @@ def main(argv):
     args = report.options("odp-edu", HELP, "only the cases that the goals are about, fewer repetitions").parse_args(argv)
     about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
     with report.timed():
-        raw = {flavour: {mode: measure(flavour, mode, args.quick) for mode in MODES}
-               for flavour in report.KERNELS}
+        raw = report.of_each(lambda flavour: {mode: measure(flavour, mode, args.quick)
+                                              for mode in MODES})
     goals, rest = goal_rows(raw), rest_rows(raw, args.quick)
     print("\nPaging on demand behind an IOMMU, edu\n")
     report.show(goals)

@@ -245,8 +245,8 @@ def main(argv):
                    for c in configs]
     about = report.facts(pairs=args.pairs)
     with report.timed():
-        counts = {flavour: run(configs, flavour, True, f"Counting instructions on {flavour}")
-                  for flavour in report.KERNELS}
+        counts = report.of_each(lambda flavour: run(configs, flavour, True,
+                                                    f"Counting instructions on {flavour}"))
         turns = take_turns(configs, args.pairs)
 
     counted = count_rows(configs, counts)

@@ -12,7 +12,7 @@ import bench_report as report
 import ui
 
 HELP = """Register and deregister memory of known physical layout, on the kernels stock
-and phyr, one after the other. Both run in a VM of one processor whose clock
+and phyr. Both run in a VM of one processor whose clock
 counts instructions, so the figures are instructions and repeat within 0.1 %.
 Memory of the kernel is what a region holds beyond a region of one page.
 The floor is what pinning (or unpinning) the same pages costs by itself
@@ -200,11 +200,10 @@ def on_rxe(quick):
     device = DEVICES["rxe"]
     wanted, repeat = cases(device, quick), 3 if quick else device.repeat
     about = report.facts(repeat=repeat)
-    raw, figures = {}, {}
-    for flavour in report.KERNELS:
-        raw[flavour] = measure(flavour, device, wanted, repeat)
-        figures[flavour] = Figures(raw[flavour])
-        check_sanity(flavour, figures[flavour], mapped=False)
+    raw = report.of_each(lambda flavour: measure(flavour, device, wanted, repeat))
+    figures = {flavour: Figures(found) for flavour, found in raw.items()}
+    for flavour, found in figures.items():
+        check_sanity(flavour, found, mapped=False)
     return (goal_rows(figures["stock"], figures["phyr"]),
             size_rows(figures["stock"], figures["phyr"], wanted), raw, about)
 
@@ -214,13 +213,14 @@ def on_edu(quick):
     edu, rxe = DEVICES["edu"], DEVICES["rxe"]
     wanted, large = cases(edu, quick), [f"{kind}:{LARGE}" for kind in WORDS]
     about = report.facts(repeat=edu.repeat)
-    raw, figures = {}, {}
-    for flavour in report.KERNELS:
-        raw[flavour] = {"rxe": measure(flavour, rxe, large, edu.repeat),
-                        "lazy": measure(flavour, edu, large, edu.repeat, iommu="lazy"),
-                        "strict": measure(flavour, edu, wanted, edu.repeat)}
-        figures[flavour] = {mode: Figures(found) for mode, found in raw[flavour].items()}
-        for mode, found in figures[flavour].items():
+    raw = report.of_each(lambda flavour: {
+        "rxe": measure(flavour, rxe, large, edu.repeat),
+        "lazy": measure(flavour, edu, large, edu.repeat, iommu="lazy"),
+        "strict": measure(flavour, edu, wanted, edu.repeat)})
+    figures = {flavour: {mode: Figures(found) for mode, found in modes.items()}
+               for flavour, modes in raw.items()}
+    for flavour, modes in figures.items():
+        for mode, found in modes.items():
             check_sanity(flavour, found, mapped=mode != "rxe")
     stock, phyr = figures["stock"], figures["phyr"]
     return (edu_goal_rows(stock, phyr),

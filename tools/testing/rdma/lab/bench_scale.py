@@ -131,7 +131,7 @@ def main(argv):
     args = parser.parse_args(argv)
     about = report.facts(repeat=REPEAT)
     with report.timed():
-        raw = {flavour: measure(flavour, args.quick) for flavour in report.KERNELS}
+        raw = report.of_each(lambda flavour: measure(flavour, args.quick))
     rows = size_rows(raw, args.quick) + count_rows(raw, args.quick)
     for table in dict.fromkeys(r.table for r in rows):
         print(f"\n{table}\n")

@@ -131,10 +131,7 @@ def run(argv, other=None, *, kernel="phyr", env=None, timeout=None, stdin=b"", s
     badly by itself, or ended so that the first could not go on.
     """
     accel.choose(vm.prepare(kernel), agent.initramfs())     # once, and not in both threads
-    if umask is None:
-        umask = os.umask(0)
-        os.umask(umask)
-    more = {**more, "kernel": kernel, "umask": umask,
+    more = {**more, "kernel": kernel, "umask": vm.own_umask() if umask is None else umask,
             "env": dict(os.environb if env is None else env)}
     sockets = socket.socketpair()
     first, second = nodes = [Node(number, sock) for number, sock in enumerate(sockets)]

@@ -434,6 +434,17 @@ class _Run:
         return result
 
 
+_umask = threading.Lock()
+
+
+def own_umask():
+    """Ours: to ask for it sets it, and it is that of all threads."""
+    with _umask:
+        umask = os.umask(0)
+        os.umask(umask)
+    return umask
+
+
 def prepare(kernel="phyr"):
     """Build and install whatever a run with KERNEL needs; gives the kernel."""
     import kernel as kernels
@@ -462,8 +473,7 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     built = prepare(kernel)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
     if umask is None:
-        umask = os.umask(0)
-        os.umask(umask)
+        umask = own_umask()
     merged = stderr == STDOUT
     fds = [stdin, stdout, stdout if merged else stderr]
     kinds = _kinds(fds, signals is not None)
