@@ -104,7 +104,9 @@ static int post_extended(struct rdma_conn *c, const struct transfer *t)
 	if (t->op->opcode == WR_ATOMIC_WRITE)
 		ibv_wr_atomic_write(qp, rkey_of(t), addr, &value);
 	else
-		ibv_wr_flush(qp, rkey_of(t), addr, t->len, IBV_FLUSH_GLOBAL,
+		ibv_wr_flush(qp, rkey_of(t), addr, t->len,
+			     t->persistent ? IBV_FLUSH_PERSISTENT :
+					     IBV_FLUSH_GLOBAL,
 			     whole ? IBV_FLUSH_MR : IBV_FLUSH_RANGE);
 	return -ibv_wr_complete(qp);
 }

@@ -45,6 +45,7 @@ struct transfer {
 	u32 lkey;
 	u64 seed;		/* makes operands of atomics differ */
 	bool lost;		/* the peer drops it, and says so to nobody */
+	bool persistent;	/* a flush, to persistence */
 };
 
 /* The place nearest to an offset whose address 8 divides, as atomics ask. */

@@ -172,7 +172,8 @@ static int to_init(struct rdma_end *end, enum ibv_qp_type type)
 		.qp_state = IBV_QPS_INIT,
 		.port_num = PAIR_PORT,
 		.qkey = PAIR_QKEY,
-		.qp_access_flags = ACCESS_ALL & ~IBV_ACCESS_MW_BIND,
+		.qp_access_flags = (ACCESS_ALL & ~IBV_ACCESS_MW_BIND) |
+				   IBV_ACCESS_FLUSH_PERSISTENT,
 	};
 	int mask = IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT;
 

@@ -26,8 +26,9 @@ done
 exit $worst
 """
 
-# Memory for the CMA heap
+# Memory for what the debug kernel has: the CMA heap, and persistent memory
 CMA = "cma=64M"
+PMEM = "memmap=64M!1G"
 
 END = re.compile(r"^=== program (\S+) (\d+)$", re.MULTILINE)
 
@@ -54,7 +55,7 @@ def chosen(names, flavour):
 
 def run(report):
     folder = programs.ensure()
-    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA])
+    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA, PMEM])
 
 
 def run_programs(report, name, folder, names, under="", variables=None, **machine):
