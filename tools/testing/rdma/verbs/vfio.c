@@ -111,7 +111,7 @@ static int open_cdev(const char *folder)
 	err = write_text(name, "/sys/bus/pci/drivers_probe");
 	if (err)
 		return err;
-	snprintf(pattern, sizeof(pattern), "%s/vfio-dev/vfio*", folder);
+	snprintf(pattern, sizeof(pattern), "%s/vfio-dev/*vfio*", folder);
 	if (glob(pattern, 0, NULL, &g))
 		return -ENODEV;
 	snprintf(path, sizeof(path), "/dev/vfio/devices/%s",

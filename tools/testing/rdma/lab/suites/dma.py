@@ -40,6 +40,7 @@ BESIDE = "ivshmem-plain,memdev=bar"
 BAR = 16 << 20
 # The machine's IOMMU does not remap interrupts, which vfio asks for
 UNSAFE = "iommufd.allow_unsafe_interrupts=1"
+NOIOMMU = ("vfio.enable_unsafe_noiommu_mode=1",)
 # All that no IOMMU translates is bounced, or cannot be mapped
 BOUNCE = ("swiotlb=force",)
 
@@ -52,9 +53,10 @@ CASES = {
     # Without an IOMMU this kernel asks for no less than 32 bits, and is loud about more
     "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
-    # By the IOVA, by the BAR's address, by the switch, and not at all
+    # By the IOVA, by the BAR's address (twice), by the switch, and not at all
     "p2p-strict": Case("strict", programs=(P2P,), debug=(P2P,), peer=(ZEN, BESIDE)),
     "p2p-host": Case("passthrough", programs=(P2P,), peer=(ZEN, BESIDE)),
+    "p2p-none": Case("none", programs=(P2P,), peer=(ZEN, BESIDE), cmdline=NOIOMMU),
     "p2p-switch": Case("passthrough", programs=(P2P,), peer=(BESIDE + ",bus=peer",)),
     "p2p-forbidden": Case("strict", programs=(P2P,), peer=(BESIDE,), p2p=False),
     "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
