@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Regions of persistent memory, pinned and on demand: data moves, and FLUSH to
- * persistence works there and nowhere else. The memory is a device-DAX of what
- * the kernel was told to set apart.
+ * persistence works there and nowhere else. The memory is an nvdimm of the VM's,
+ * as a device-DAX.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include "sweep.h"
 
 #define DEVICE	"/dev/dax0.0"
-#define MISSING	"no persistent memory: --kernel debug --append memmap=64M!1G"
+#define MISSING	"no persistent memory: the debug kernel, with an nvdimm"
 #define MIB	(1024UL * 1024)
 #define HALF	(2 * MIB)
 #define HEAD	1234
@@ -30,7 +30,8 @@
  */
 static const char set_up[] =
 	"set -e\n"
-	"for m in nd_e820 nd_pmem device_dax dax_pmem; do modprobe -q $m; done\n"
+	"for m in nfit nd_pmem device_dax dax_pmem; do modprobe -q $m; done\n"
+	"[ -e /sys/bus/nd/devices/region0 ]\n"
 	"cd /sys/bus/nd/devices\n"
 	"dax=$(cat region0/dax_seed)\n"
 	"echo namespace0.0 > /sys/bus/nd/drivers/nd_pmem/unbind\n"
@@ -42,12 +43,8 @@ static const char set_up[] =
 
 static bool have_pmem(void)
 {
-	if (!access(DEVICE, F_OK))
-		return true;
-	/* The memory, as the boot's map of it says */
-	if (system("grep -q 'Persistent Memory' /proc/iomem"))
-		return false;
-	return !system(set_up) && !access(DEVICE, F_OK);
+	return !access(DEVICE, F_OK) ||
+	       (!system(set_up) && !access(DEVICE, F_OK));
 }
 
 /* The device's first bytes at an address that nothing else is at; 0 or -errno. */

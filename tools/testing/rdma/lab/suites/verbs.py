@@ -28,7 +28,8 @@ exit $worst
 
 # Memory for what the debug kernel has: the CMA heap, and persistent memory
 CMA = "cma=64M"
-PMEM = "memmap=64M!1G"
+PMEM = ["-machine nvdimm=on", "-m slots=1,maxmem=4G",
+        "-object memory-backend-ram,id=pmem,size=64M -device nvdimm,memdev=pmem"]
 
 END = re.compile(r"^=== program (\S+) (\d+)$", re.MULTILINE)
 
@@ -55,7 +56,8 @@ def chosen(names, flavour):
 
 def run(report):
     folder = programs.ensure()
-    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA, PMEM])
+    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA],
+                 devices=PMEM if report.kernel == "debug" else ())
 
 
 def run_programs(report, name, folder, names, under="", variables=None, **machine):
