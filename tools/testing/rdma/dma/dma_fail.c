@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each allocation that a registration makes fails, one after the other, from the
- * call's own arguments to the driver's table, those for pinned pages, IOVA and
- * the IOMMU's page table among them. The caller gets ENOMEM, and all is as it was:
- * pages pinned and accounted, what the IOMMU has mapped, IOVA. Memory of the
- * kernel's that is lost, the debug kernel finds by itself when all tests are over.
+ * Each allocation that a registration makes fails, one after the other, from
+ * the call's own arguments to the driver's table, those for pinned pages, a
+ * dma-buf's list of ranges, IOVA and the IOMMU's page table among them. The
+ * caller gets ENOMEM, and all is as it was: pages pinned and accounted,
+ * attachments to dma-bufs, what the IOMMU has mapped, IOVA. Memory of the
+ * kernel's that is lost, the debug kernel finds when all tests are over.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,14 +23,14 @@
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
 #define GIB	(1024ULL * MIB)
+#define HEAD	123
 
-/* More than any registration here makes */
-#define MANY	1000
 /*
  * What debugging allocates with each object is not the same each time, so an
  * allocation can be passed over in one round.
  */
 #define ROUNDS	4
+#define DMABUF_ROUNDS	2	/* a new dma-buf for each try takes long */
 
 #define ODP	(EDU_ACCESS | IBV_ACCESS_ON_DEMAND)
 
@@ -93,161 +94,170 @@ struct fail_test {
 	int access;
 };
 
-static struct ibv_mr *reg(const struct memory *mem, const struct fail_test *t)
-{
-	return ibv_reg_mr(edu.pd, mem->base + 123, t->len, t->access);
-}
-
-/* The IOVA that a region gets now: the same while all that was free still is. */
-static int find_iova(const struct memory *mem, const struct fail_test *t,
-		     unsigned long long *iova)
-{
-	struct mapped m;
-	struct ibv_mr *mr;
-
-	trace_take();
-	mr = reg(mem, t);
-	if (!mr)
-		return -errno;
-	m = trace_take();
-	*iova = m.first;
-	return -ibv_dereg_mr(mr);
-}
-
-/* What there is before, and has to be after. */
-struct state {
-	long pinned, references;
+/* A test that runs, and what there was before. */
+struct tries {
+	struct region_attr attr;
+	struct region region, other;
+	struct holdings held;
 	unsigned long long iova;
+	int undone;		/* refused when something was mapped */
 };
 
-static int take_state(struct state *s, const struct memory *mem,
-		      const struct fail_test *t)
+/* The IOVA that a region gets now: the same while all that was free still is. */
+static int find_iova(struct tries *t, unsigned long long *iova)
 {
-	int err = find_iova(mem, t, &s->iova);
+	int err;
 
-	s->pinned = pinned_pages();
-	s->references = pinned_references();
+	trace_take();
+	err = region_register(&t->region, &edu, &t->attr);
+	if (err)
+		return err;
+	*iova = trace_take().first;
+	err = -ibv_dereg_mr(t->region.mr);
+	t->region.mr = NULL;
 	return err;
 }
 
-/* What happened to all registrations. */
-struct tally {
-	int refused, undone;
-};
-
-static enum ktap_result check_refused(const struct memory *mem,
-				      const struct fail_test *t,
-				      struct state *was, const struct mapped *m)
+/* Does the device reach the memory of the region? */
+static int works(struct tries *t)
 {
-	struct state is;
+	struct region *r = &t->region;
+
+	if (t->attr.access & IBV_ACCESS_ON_DEMAND)
+		return 0;
+	if (!t->attr.kind->dmabuf)
+		return edu_check(r->mr, r->addr, r->len, NULL);
+	/* The last bytes: they are there if all are. */
+	return edu_copy_verify(r, r->len - 1000, &t->other, 1000, 1000);
+}
+
+static int works_now(struct tries *t)
+{
+	int err = region_register(&t->region, &edu, &t->attr);
+
+	if (err)
+		return err;
+	err = works(t);
+	ibv_dereg_mr(t->region.mr);
+	t->region.mr = NULL;
+	return err;
+}
+
+static enum ktap_result check_refused(struct tries *t, const struct mapped *m)
+{
+	unsigned long long iova;
 	int err;
 
 	if (m->mapped != m->unmapped)
 		return ktap_fail("%llu bytes mapped, %llu unmapped", m->mapped,
 				 m->unmapped);
-	err = take_state(&is, mem, t);
+	if (!holdings_same(&t->held))
+		return ktap_fail("something is left");
+	err = find_iova(t, &iova);
+	if (!err)
+		err = works_now(t);
 	if (err)
 		return ktap_fail("the next one: %s", strerrorname_np(-err));
-	if (is.pinned != was->pinned || is.references != was->references)
-		return ktap_fail("%ld pages in VmPin, was %ld; %ld references, was %ld",
-				 is.pinned, was->pinned, is.references,
-				 was->references);
 	/* The kernel gives up addresses of 32 bits for good if one cannot be had. */
-	if (was->iova < 4 * GIB && is.iova >= 4 * GIB)
-		was->iova = is.iova;
-	if (is.iova != was->iova)
-		return ktap_fail("the next one's IOVA is %llx, was %llx",
-				 is.iova, was->iova);
+	if (t->iova < 4 * GIB && iova >= 4 * GIB)
+		t->iova = iova;
+	if (iova != t->iova)
+		return ktap_fail("the next one's IOVA is %llx, was %llx", iova,
+				 t->iova);
 	return KTAP_PASS;
 }
 
-/* One registration, the nth allocation of which fails, if it makes so many. */
-static enum ktap_result fail_one(const struct memory *mem,
-				 const struct fail_test *t, struct state *was,
-				 int nth, struct tally *tally, bool *done)
+/* An exporter allocates for the first importer only: each try has a dma-buf. */
+static int renew(struct tries *t)
 {
-	struct mapped m;
-	struct ibv_mr *mr;
-	int err;
+	if (!t->attr.kind->dmabuf)
+		return 0;
+	region_destroy(&t->region);
+	return region_map(&t->region, &t->attr);
+}
 
+/* One registration, the nth allocation of which fails, if it makes so many. */
+static enum ktap_result fail_one(struct injection *inj, void *arg)
+{
+	struct tries *t = arg;
+	struct mapped m;
+	int err = renew(t);
+
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
 	trace_take();
-	inject_nth(nth);
-	mr = reg(mem, t);
-	err = errno;
-	*done = !inject_done();
-	inject_nth(0);
-	if (mr) {
-		err = t->access & IBV_ACCESS_ON_DEMAND ? 0 :
-		      edu_check(mr, mem->base + 123, t->len, NULL);
-		ibv_dereg_mr(mr);
+	inject_begin(inj);
+	err = region_register(&t->region, &edu, &t->attr);
+	inject_end(inj);
+	inj->refused = err;
+	if (!err) {
+		err = works(t);
+		ibv_dereg_mr(t->region.mr);
+		t->region.mr = NULL;
 		return err ? ktap_fail("the device sees other memory") : KTAP_PASS;
 	}
 	m = trace_take();
-	tally->refused++;
-	tally->undone += m.mapped > 0;
-	if (err != ENOMEM)
-		return ktap_fail("%s instead of ENOMEM", strerrorname_np(err));
-	return check_refused(mem, t, was, &m);
+	t->undone += m.mapped > 0;
+	if (err != -ENOMEM)
+		return ktap_fail("%s instead of ENOMEM", strerrorname_np(-err));
+	return check_refused(t, &m);
 }
 
-/* Fail the first allocation, then the second, until there is none to fail. */
-static enum ktap_result fail_each(const struct memory *mem,
-				  const struct fail_test *t, struct state *was,
-				  struct tally *tally)
+static enum ktap_result fail_all(struct tries *t)
 {
-	enum ktap_result result = KTAP_PASS;
-	bool done = false;
-	int nth;
+	enum ktap_result result;
+	int err = find_iova(t, &t->iova);
 
-	for (nth = 1; nth < MANY && !done && result == KTAP_PASS; nth++)
-		result = fail_one(mem, t, was, nth, tally, &done);
-	if (result != KTAP_PASS)
-		ktap_diag("allocation %d", nth - 1);
-	else if (!done)
-		result = ktap_fail("there is no end of allocations");
-	return result;
-}
-
-static enum ktap_result fail_all(const struct memory *mem,
-				 const struct fail_test *t)
-{
-	enum ktap_result result = KTAP_PASS;
-	struct tally tally = { 0 };
-	struct state was;
-	int round, err;
-
-	err = take_state(&was, mem, t);
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
-	for (round = 0; round < ROUNDS && result == KTAP_PASS; round++)
-		result = fail_each(mem, t, &was, &tally);
-	ktap_diag("%d regions refused, %d of them when they were mapped",
-		  tally.refused, tally.undone);
-	if (result == KTAP_PASS && !tally.refused)
-		result = ktap_fail("no failure was one of the region");
-	if (result == KTAP_PASS && was.iova && !tally.undone)
+	holdings_now(&t->held);
+	result = inject_each(t->attr.kind->dmabuf ? DMABUF_ROUNDS : ROUNDS, t,
+			     fail_one);
+	ktap_diag("%d regions refused when they were mapped", t->undone);
+	/* Of dma-bufs no allocation was seen to fail behind the mapping. */
+	if (result == KTAP_PASS && t->iova && !t->undone && !t->attr.kind->dmabuf)
 		result = ktap_fail("no mapping had to be undone");
 	return result;
 }
 
+static int set_up(struct tries *t)
+{
+	int err = trace_start();
+
+	if (!err)
+		err = region_map(&t->region, &t->attr);
+	if (!err)
+		err = edu_region(&t->other, memory_kind("scattered"), &iova_same,
+				 0, 64 * KIB);
+	return err;
+}
+
 static enum ktap_result run(const void *arg)
 {
-	const struct fail_test *t = arg;
-	enum ktap_result result;
-	struct memory mem;
+	const struct fail_test *test = arg;
+	struct tries t = {
+		.attr = {
+			.kind = memory_kind(test->memory), .iova = &iova_same,
+			.head = HEAD, .len = test->len, .tail = 1,
+			.access = test->access,
+		},
+	};
+	const char *missing = memory_missing(t.attr.kind);
+	enum ktap_result result = inject_prepare();
+	struct holdings before;
 	int err;
 
-	if (!inject_possible())
-		return ktap_skip("this kernel cannot inject failures; the debug kernel can");
-	err = inject_any();
-	if (!err)
-		err = trace_start();
-	if (!err)
-		err = memory_map(&mem, memory_kind(t->memory), t->len + MIB);
-	if (err)
-		return ktap_fail("set-up: %s", strerror(-err));
-	result = fail_all(&mem, t);
-	memory_unmap(&mem);
+	if (result != KTAP_PASS)
+		return result;
+	if (missing)
+		return ktap_skip("%s", missing);
+	holdings_now(&before);
+	err = set_up(&t);
+	result = err ? ktap_fail("set-up: %s", strerror(-err)) : fail_all(&t);
+	region_destroy(&t.region);
+	region_destroy(&t.other);
+	if (result == KTAP_PASS && !holdings_same(&before))
+		result = ktap_fail("something is left in the end");
 	return result;
 }
 
@@ -257,6 +267,9 @@ static const struct fail_test tests[] = {
 	{ "thp", "thp", 7 * MIB, EDU_ACCESS },
 	{ "read_only", "readonly", 300 * KIB, IBV_ACCESS_REMOTE_READ },
 	{ "odp", "anon", 5 * MIB, ODP },
+	{ "udmabuf", "udmabuf", 2560 * KIB, EDU_ACCESS },
+	{ "heap", "heap", 2560 * KIB, EDU_ACCESS },
+	{ "cma", "cma", 2560 * KIB, EDU_ACCESS },
 };
 
 int main(int argc, char **argv)

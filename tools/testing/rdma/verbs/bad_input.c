@@ -355,104 +355,94 @@ enum ktap_result bad_input_control(struct ibv_pd *pd, int access)
 	return res;
 }
 
-/* Register with the nth allocation failing; 0, or the errno value. */
-static int register_failing(struct ibv_pd *pd, const struct input *in, int nth,
-			    bool *failed)
-{
-	struct ibv_mr *mr;
-	int err;
+/* What registers while allocations fail. */
+struct failing {
+	struct ibv_pd *pd;
+	struct input in;
+	long pinned;
+};
 
-	inject_nth(nth);
-	mr = ibv_reg_mr(pd, in->addr, in->len, in->access);
-	err = errno;
-	*failed = inject_done();
-	inject_nth(0);
+/* 0, or the errno value. */
+static int register_failing(struct failing *f, struct injection *inj)
+{
+	const struct input *in = &f->in;
+	struct ibv_mr *mr;
+
+	inject_begin(inj);
+	mr = ibv_reg_mr(f->pd, in->addr, in->len, in->access);
+	inject_end(inj);
 	if (!mr)
-		return err;
+		return errno;
 	ibv_dereg_mr(mr);
 	return 0;
 }
 
 /* The same of a region of a byte, which can be deregistered whatever happens. */
-static int register_again_failing(struct ibv_pd *pd, struct input *in, int nth,
-				  bool *failed)
+static int register_again_failing(struct failing *f, struct injection *inj)
 {
 	static unsigned char byte;
+	struct input *in = &f->in;
 	int err;
 
-	in->again = ibv_reg_mr(pd, &byte, 1, in->access);
+	in->again = ibv_reg_mr(f->pd, &byte, 1, in->access);
 	if (!in->again)
 		return errno;
-	inject_nth(nth);
+	inject_begin(inj);
 	err = register_again(in);
-	*failed = inject_done();
-	inject_nth(0);
+	inject_end(inj);
 	if (ibv_dereg_mr(in->again))
 		err = EBUSY;
 	return err;
 }
 
-/*
- * Fail the first allocation of a registration, then the second, and so on,
- * until it takes fewer than that.
- */
-static enum ktap_result inject(struct ibv_pd *pd, struct input *in, bool again)
+static enum ktap_result check_failing(struct failing *f, struct injection *inj,
+				      int err)
 {
-	long pinned = pinned_pages();
-	int nth, refused = 0;
-
-	for (nth = 1; nth < 1000; nth++) {
-		bool failed = false;
-		int err;
-
-		err = again ? register_again_failing(pd, in, nth, &failed) :
-			      register_failing(pd, in, nth, &failed);
-		if (err && err != ENOMEM)
-			return ktap_fail("allocation %d: %s", nth,
-					 strerrorname_np(err));
-		refused += !!err;
-		if (pinned_pages() != pinned)
-			return ktap_fail("allocation %d: VmPin is %ld pages",
-					 nth, pinned_pages());
-		if (!failed)
-			break;
-	}
-	ktap_diag("%d allocations, %d of them refused the region", nth - 1,
-		  refused);
-	if (!refused)
-		return ktap_fail("no allocation of a registration failed");
-	munmap(in->map, in->map_len);
-	in->map = NULL;
-	return memfd_is_pinned(in->fd) ? ktap_fail("pages still referenced") :
-					 KTAP_PASS;
+	inj->refused = err;
+	if (err && err != ENOMEM)
+		return ktap_fail("%s", strerrorname_np(err));
+	if (pinned_pages() != f->pinned)
+		return ktap_fail("VmPin is %ld pages", pinned_pages());
+	return KTAP_PASS;
 }
 
-static enum ktap_result run_inject(struct ibv_pd *pd, int access, bool again)
+static enum ktap_result try_new(struct injection *inj, void *arg)
 {
-	enum ktap_result res;
-	struct input in;
+	return check_failing(arg, inj, register_failing(arg, inj));
+}
+
+static enum ktap_result try_again(struct injection *inj, void *arg)
+{
+	return check_failing(arg, inj, register_again_failing(arg, inj));
+}
+
+static enum ktap_result
+run_inject(struct ibv_pd *pd, int access,
+	   enum ktap_result (*try)(struct injection *inj, void *arg))
+{
+	struct failing f = { .pd = pd, .pinned = pinned_pages() };
+	enum ktap_result res = inject_prepare();
 	int err;
 
-	if (!inject_possible())
-		return ktap_skip("this kernel cannot inject failures; the debug kernel can");
-	err = inject_any();
-	if (!err)
-		err = make_input(&in, access);
+	if (res != KTAP_PASS)
+		return res;
+	err = make_input(&f.in, access);
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
-	res = inject(pd, &in, again);
-	if (in.map)
-		munmap(in.map, in.map_len);
-	close(in.fd);
+	res = inject_each(1, &f, try);
+	munmap(f.in.map, f.in.map_len);
+	if (res == KTAP_PASS && memfd_is_pinned(f.in.fd))
+		res = ktap_fail("pages still referenced");
+	close(f.in.fd);
 	return res;
 }
 
 enum ktap_result bad_input_inject(struct ibv_pd *pd, int access)
 {
-	return run_inject(pd, access, false);
+	return run_inject(pd, access, try_new);
 }
 
 enum ktap_result bad_input_inject_again(struct ibv_pd *pd, int access)
 {
-	return run_inject(pd, access, true);
+	return run_inject(pd, access, try_again);
 }

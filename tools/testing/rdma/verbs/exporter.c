@@ -9,6 +9,9 @@
 
 #include "exporter.h"
 
+#define PAGE	4096UL
+#define STRIDE	271UL	/* prime */
+
 int udmabuf_create(int memfd, u64 offset, u64 size)
 {
 	struct udmabuf_create create = {
@@ -25,18 +28,43 @@ int udmabuf_create(int memfd, u64 offset, u64 size)
 	return fd < 0 ? err : fd;
 }
 
-/* The memfd itself is not needed any more: the dma-buf keeps its pages. */
-int udmabuf_alloc(size_t size, unsigned int flags)
+/* Out of order, so that neighbours are none in physical memory. */
+static int scatter(int memfd, size_t size)
+{
+	size_t i, nr = size / PAGE;
+
+	for (i = 0; i < nr; i++)
+		if (pwrite(memfd, "", 1, i * STRIDE % nr * PAGE) != 1)
+			return -EIO;
+	return 0;
+}
+
+static int make_memfd(size_t size, unsigned int flags)
 {
 	int memfd = memfd_create("region", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
-	int fd;
+	int err = 0;
 
 	if (memfd < 0)
 		return -errno;
 	if (fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) || ftruncate(memfd, size))
-		fd = -errno;
-	else
-		fd = udmabuf_create(memfd, 0, size);
+		err = -errno;
+	if (!err && !(flags & MFD_HUGETLB))
+		err = scatter(memfd, size);
+	if (!err)
+		return memfd;
+	close(memfd);
+	return err;
+}
+
+/* The memfd itself is not needed any more: the dma-buf keeps its pages. */
+int udmabuf_alloc(size_t size, unsigned int flags)
+{
+	int memfd = make_memfd(size, flags);
+	int fd;
+
+	if (memfd < 0)
+		return memfd;
+	fd = udmabuf_create(memfd, 0, size);
 	close(memfd);
 	return fd;
 }

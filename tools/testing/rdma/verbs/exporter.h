@@ -12,7 +12,7 @@
 
 /* Of pages of a memfd that cannot shrink. */
 int udmabuf_create(int memfd, u64 offset, u64 size);
-/* Of a memfd of its own, made with these flags. */
+/* Of a memfd of its own, made with these flags; pages of 4 KiB scattered. */
 int udmabuf_alloc(size_t size, unsigned int flags);
 /* Of the system heap. */
 int heap_alloc(size_t size);

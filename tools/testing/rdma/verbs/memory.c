@@ -263,7 +263,7 @@ const struct memory_kind memory_kinds[] = {
 const size_t nr_memory_kinds = ARRAY_SIZE(memory_kinds);
 
 const struct memory_kind dmabuf_kinds[] = {
-	{ "udmabuf",	  KIB4, false, true, map_udmabuf },
+	{ "udmabuf",	  KIB4, false, true, map_udmabuf, check_scattered },
 	{ "udmabuf_huge", MIB2, false, true, map_udmabuf_huge },
 	{ "heap",	  KIB4, false, true, map_heap },
 	{ "cma",	  KIB4, false, true, map_cma },
@@ -287,7 +287,8 @@ const struct memory_kind *memory_kind(const char *name)
 const char *memory_missing(const struct memory_kind *kind)
 {
 	return kind->map == map_cma && cma_bytes() <= 0 ?
-	       "no CMA heap: boot with --append cma=64M" : NULL;
+	       "no CMA heap: boot with --kernel debug --append cma=64M" :
+	       NULL;
 }
 
 int memory_map(struct memory *mem, const struct memory_kind *kind, size_t size)
@@ -340,14 +341,10 @@ const struct iova_kind iova_same = { "same", same };
 const struct iova_kind iova_far = { "iova", far };
 const struct iova_kind iova_zero = { "zero", zero };
 
-int region_create(struct region *r, struct rdma_dev *dev,
-		  const struct region_attr *attr)
+int region_map(struct region *r, const struct region_attr *attr)
 {
-	int access = attr->access, err;
+	int err;
 
-	if (!access)
-		access = attr->kind->read_only ? IBV_ACCESS_REMOTE_READ :
-						 ACCESS_ALL;
 	memset(r, 0, sizeof(*r));
 	err = memory_map(&r->mem, attr->kind,
 			 attr->head + attr->len + attr->tail);
@@ -360,23 +357,39 @@ int region_create(struct region *r, struct rdma_dev *dev,
 	r->iova = attr->iova->iova(r->addr);
 	r->model = malloc(r->mem.size);
 	if (!r->model) {
-		err = -ENOMEM;
-		goto fail;
+		region_destroy(r);
+		return -ENOMEM;
 	}
 	memcpy(r->model, r->mem.base, r->mem.size);
+	return 0;
+}
+
+int region_register(struct region *r, struct rdma_dev *dev,
+		    const struct region_attr *attr)
+{
+	int access = attr->access;
+
+	if (!access)
+		access = r->read_only ? IBV_ACCESS_REMOTE_READ : ACCESS_ALL;
 	if (attr->kind->dmabuf)
 		r->mr = ibv_reg_dmabuf_mr(dev->pd, r->head, r->len, r->iova,
 					  r->mem.fd, access);
 	else
 		r->mr = ibv_reg_mr_iova(dev->pd, r->addr, r->len, r->iova,
 					access);
-	if (!r->mr) {
-		err = -errno;
-		goto fail;
-	}
-	return 0;
-fail:
-	region_destroy(r);
+	return r->mr ? 0 : -errno;
+}
+
+int region_create(struct region *r, struct rdma_dev *dev,
+		  const struct region_attr *attr)
+{
+	int err = region_map(r, attr);
+
+	if (err)
+		return err;
+	err = region_register(r, dev, attr);
+	if (err)
+		region_destroy(r);
 	return err;
 }
 

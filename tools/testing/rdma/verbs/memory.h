@@ -80,6 +80,10 @@ struct region {
 int region_create(struct region *r, struct rdma_dev *dev,
 		  const struct region_attr *attr);
 void region_destroy(struct region *r);
+/* The halves of region_create(), the second of which can be tried again. */
+int region_map(struct region *r, const struct region_attr *attr);
+int region_register(struct region *r, struct rdma_dev *dev,
+		    const struct region_attr *attr);
 /*
  * Give all of the memory, and the model, a pattern made from seed. Read-only
  * memory keeps the one it has.

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ktap.h"
 #include "resources.h"
 #include "util.h"
 
@@ -90,6 +91,50 @@ long dirty_pages(const void *addr, size_t len)
 		count += flags >> KPF_DIRTY & 1;
 	}
 	return count;
+}
+
+/* One line for each dma-buf says how many are attached. */
+static void count_dmabufs(struct holdings *h)
+{
+	FILE *f = fopen("/sys/kernel/debug/dma_buf/bufinfo", "r");
+	char line[256];
+	long nr;
+
+	if (!f) {
+		perror("/sys/kernel/debug/dma_buf/bufinfo");
+		abort();
+	}
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Total %ld", &nr) != 1 ||
+		    !strstr(line, "attached"))
+			continue;
+		h->dmabufs++;
+		h->attached += nr;
+	}
+	fclose(f);
+}
+
+void holdings_now(struct holdings *h)
+{
+	*h = (struct holdings) {
+		.pinned = pinned_pages(), .references = pinned_references(),
+	};
+	count_dmabufs(h);
+}
+
+bool holdings_same(const struct holdings *was)
+{
+	struct holdings is;
+
+	holdings_now(&is);
+	if (is.pinned == was->pinned && is.references == was->references &&
+	    is.dmabufs == was->dmabufs && is.attached == was->attached)
+		return true;
+	ktap_diag("pages in VmPin: %ld, was %ld; references: %ld, was %ld",
+		  is.pinned, was->pinned, is.references, was->references);
+	ktap_diag("dma-bufs: %ld, was %ld; attachments: %ld, was %ld",
+		  is.dmabufs, was->dmabufs, is.attached, was->attached);
+	return false;
 }
 
 long cma_bytes(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What a registration holds, as the kernel tells it: pinned pages of the
- * process, references on the pages of a file, slab memory.
+ * process, references on the pages of a file, dma-bufs, slab memory.
  */
 #ifndef RESOURCES_H
 #define RESOURCES_H
@@ -27,6 +27,16 @@ bool memfd_is_pinned(int fd);
  * errno where it cannot be told.
  */
 long dirty_pages(const void *addr, size_t len);
+
+/* All that registrations hold, of this process and of the whole machine. */
+struct holdings {
+	long pinned, references;
+	long dmabufs, attached;	/* dma-bufs, and importers attached to them */
+};
+
+void holdings_now(struct holdings *h);
+/* Whether there is as much now as there was; what is not is a ktap_diag(). */
+bool holdings_same(const struct holdings *was);
 
 /* What the kernel has set aside for contiguous allocations, in bytes. */
 long cma_bytes(void);
