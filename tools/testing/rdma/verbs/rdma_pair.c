@@ -301,6 +301,19 @@ int conn_reset(struct rdma_conn *c)
 	return err;
 }
 
+int conn_restart(struct rdma_conn *c, u32 psn)
+{
+	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_RESET };
+	int err = -ibv_modify_qp(c->a.qp, &attr, IBV_QP_STATE);
+
+	if (err)
+		return err;
+	drain(&c->a);
+	c->a.psn = psn & 0xffffff;
+	err = to_init(&c->a, c->type);
+	return err ? err : to_ready(&c->a, &c->b, c->type);
+}
+
 void conn_close(struct rdma_conn *c)
 {
 	end_destroy(&c->a);

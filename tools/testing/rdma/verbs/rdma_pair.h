@@ -73,6 +73,11 @@ int conn_open(struct rdma_conn *c, struct rdma_dev *a, struct rdma_dev *b,
 	      enum ibv_qp_type type, bool srq);
 /* Take both ends through RESET, which is how to go on after an error. */
 int conn_reset(struct rdma_conn *c);
+/*
+ * Take the requester alone through RESET, and have it go on with this packet
+ * number: one that it has used already makes copies of old packets.
+ */
+int conn_restart(struct rdma_conn *c, u32 psn);
 void conn_close(struct rdma_conn *c);
 
 /* Post, with the receive going to the shared queue where there is one. */
