@@ -269,8 +269,8 @@ static int rxe_dmabuf_map(struct rxe_dmabuf *buf)
  *
  * Context: may sleep; not in what comes between here and rxe_dmabuf_end().
  *
- * Return: 0, or -ENODEV where the exporter lets nobody access the memory, or
- * others of its errors.
+ * Return: 0, -EAGAIN to try again later, -ENODEV where the exporter lets nobody
+ * access the memory, or others of its errors.
  */
 int rxe_dmabuf_begin(struct rxe_dmabuf *buf, struct rxe_ranges *ranges,
 		     enum dma_data_direction dir)
@@ -280,7 +280,7 @@ int rxe_dmabuf_begin(struct rxe_dmabuf *buf, struct rxe_ranges *ranges,
 
 	ret = dma_buf_begin_cpu_access(buf->dmabuf, dir);
 	if (ret)
-		return ret;
+		return rxe_memory_error(ret);
 	ranges->offset = buf->offset;
 	for (;;) {
 		ranges->srcu = srcu_read_lock(&rxe_dmabuf_srcu);
@@ -295,7 +295,7 @@ int rxe_dmabuf_begin(struct rxe_dmabuf *buf, struct rxe_ranges *ranges,
 		ret = rxe_dmabuf_map(buf);
 		if (ret) {
 			dma_buf_end_cpu_access(buf->dmabuf, dir);
-			return ret;
+			return rxe_memory_error(ret);
 		}
 	}
 }

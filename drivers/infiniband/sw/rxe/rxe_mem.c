@@ -16,6 +16,9 @@
  * see rxe_dmabuf.c, those have nothing to do: the caller holds a reference to
  * the MR, and the pages stay pinned until the last one is gone. ODP MRs take
  * their own way, see rxe_odp.c.
+ *
+ * ODP and dma-bufs may have no memory for now. Such an access gives -EAGAIN: the
+ * task puts its packet back, calls rxe_wait_pages(), and exits.
  */
 #include <linux/io.h>
 #include <linux/libnvdimm.h>
@@ -23,6 +26,56 @@
 
 #include "rxe.h"
 #include "rxe_loc.h"
+
+/* How soon a task looks again for memory that is not there for now. */
+#define RXE_RETRY	msecs_to_jiffies(10)
+
+/**
+ * rxe_memory_error - whether to try an access again
+ * @err: what the memory's owner said
+ *
+ * Return: -EAGAIN where it can be different next time, else @err.
+ */
+int rxe_memory_error(int err)
+{
+	switch (err) {
+	case -EBUSY:
+	case -EINTR:
+	case -ENOMEM:
+		return -EAGAIN;
+	default:
+		return err;
+	}
+}
+
+/**
+ * rxe_wait_pages - have the tasks of a QP called again soon
+ * @qp: QP whose task had -EAGAIN from an MR and is about to exit
+ */
+void rxe_wait_pages(struct rxe_qp *qp)
+{
+	mod_timer(&qp->page_timer, jiffies + RXE_RETRY);
+}
+
+/**
+ * rxe_page_timer - look again whether pages are there
+ * @t: page_timer of a QP
+ */
+void rxe_page_timer(struct timer_list *t)
+{
+	struct rxe_qp *qp = timer_container_of(qp, t, page_timer);
+	unsigned long flags;
+
+	if (!rxe_get(qp))
+		return;
+	spin_lock_irqsave(&qp->state_lock, flags);
+	if (qp->valid) {
+		rxe_sched_task(&qp->recv_task);
+		rxe_sched_task(&qp->send_task);
+	}
+	spin_unlock_irqrestore(&qp->state_lock, flags);
+	rxe_put(qp);
+}
 
 /* A DMA MR is all of memory. */
 static __always_inline bool rxe_mr_has_range(const struct rxe_mr *mr, u64 iova,
@@ -142,7 +195,7 @@ static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
  * Context: may sleep for an MR with ODP or of a dma-buf.
  *
  * Return: 0, -EINVAL where the range is not in the MR, -EFAULT where the MR has
- * no memory there, or what an ODP fault or a dma-buf's exporter said.
+ * no memory there, -EAGAIN to try again later, or what a dma-buf's exporter said.
  */
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		enum rxe_mr_copy_dir dir)
@@ -195,8 +248,8 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
  *
  * Context: may sleep for an ODP MR.
  *
- * Return: 0, -EINVAL where the range is not in the MR, or -EFAULT where the MR
- * has no memory there or cannot be flushed.
+ * Return: 0, -EINVAL where the range is not in the MR, -EFAULT where the MR has
+ * no memory there or cannot be flushed, or -EAGAIN to try again later.
  */
 int rxe_flush_pmem_iova(struct rxe_mr *mr, u64 start, size_t length)
 {
@@ -247,11 +300,15 @@ static enum resp_states rxe_mr_begin_atomic(struct rxe_mr *mr, u64 iova,
 {
 	enum resp_states state = RESPST_NONE;
 	struct rxe_span span;
+	int err;
 
 	/* See IBA oA19-28 */
-	if (mr_check_range(mr, iova, sizeof(u64)) ||
-	    rxe_mr_begin(mr, ranges, DMA_BIDIRECTIONAL))
-		return RESPST_ERR_RKEY_VIOLATION;
+	err = mr_check_range(mr, iova, sizeof(u64));
+	if (!err)
+		err = rxe_mr_begin(mr, ranges, DMA_BIDIRECTIONAL);
+	if (err)
+		return err == -EAGAIN ? RESPST_WAIT_PAGES :
+					RESPST_ERR_RKEY_VIOLATION;
 
 	span = rxe_mr_span(mr, ranges, iova, sizeof(u64));
 	if (!span.len) {

@@ -21,9 +21,8 @@
 #include "rxe.h"
 #include "rxe_loc.h"
 
-/* How long a task waits for a fault, and how soon it looks again. */
+/* How long a task waits for a fault. */
 #define RXE_ODP_WAIT	msecs_to_jiffies(100)
-#define RXE_ODP_RETRY	msecs_to_jiffies(10)
 
 /* A page may be taken away between the fault and the use: not for ever. */
 #define RXE_ODP_TRIES	16
@@ -85,17 +84,8 @@ static unsigned long rxe_odp_va(const struct rxe_mr *mr, u64 iova)
 /* What is worth another try is -EAGAIN; memory that is not there is -EFAULT. */
 static int rxe_odp_error(int err)
 {
-	switch (err) {
-	case 0:
-	case -EAGAIN:
-		return err;
-	case -EBUSY:
-	case -EINTR:
-	case -ENOMEM:
-		return -EAGAIN;
-	default:
-		return -EFAULT;
-	}
+	err = rxe_memory_error(err);
+	return err && err != -EAGAIN ? -EFAULT : err;
 }
 
 /*
@@ -277,35 +267,6 @@ enum resp_states rxe_odp_do_atomic_write(struct rxe_mr *mr, u64 iova, u64 value)
 	smp_store_release((u64 *)piece.addr, value);
 	ib_odp_access_end(&piece);
 	return RESPST_NONE;
-}
-
-/**
- * rxe_odp_wait_pages - have the tasks of a QP called again soon
- * @qp: QP whose task had -EAGAIN from an ODP MR and is about to exit
- */
-void rxe_odp_wait_pages(struct rxe_qp *qp)
-{
-	mod_timer(&qp->page_timer, jiffies + RXE_ODP_RETRY);
-}
-
-/**
- * rxe_odp_page_timer - look again whether pages are there
- * @t: page_timer of a QP
- */
-void rxe_odp_page_timer(struct timer_list *t)
-{
-	struct rxe_qp *qp = timer_container_of(qp, t, page_timer);
-	unsigned long flags;
-
-	if (!rxe_get(qp))
-		return;
-	spin_lock_irqsave(&qp->state_lock, flags);
-	if (qp->valid) {
-		rxe_sched_task(&qp->recv_task);
-		rxe_sched_task(&qp->send_task);
-	}
-	spin_unlock_irqrestore(&qp->state_lock, flags);
-	rxe_put(qp);
 }
 
 /**
