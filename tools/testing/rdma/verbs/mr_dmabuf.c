@@ -246,6 +246,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < nr_dmabuf_kinds; i++)
 		ktap_add(run_closed_fd_data, &dmabuf_kinds[i],
 			 "life/closed_fd/%s", dmabuf_kinds[i].name);
+	add_failures("udmabuf");
 	add_failures("heap");
 	add_failures("cma");
 	add_data_tests();
