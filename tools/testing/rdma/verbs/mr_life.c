@@ -588,81 +588,8 @@ static enum ktap_result run_reset_qp(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
-static enum ibv_qp_state state_of(struct ibv_qp *qp)
-{
-	struct ibv_qp_init_attr init;
-	struct ibv_qp_attr attr;
-
-	return ibv_query_qp(qp, &attr, IBV_QP_STATE, &init) ? IBV_QPS_UNKNOWN :
-							      attr.qp_state;
-}
-
-/* A copy of a read comes when the region is gone: who asks for it is told. */
-static int late_read(struct fixture *f, const struct transfer *read, u32 psn)
-{
-	struct transfer again = *read;
-	struct transfer_status status;
-	int err;
-
-	again.rkey = f->remote.mr->rkey;
-	ibv_dereg_mr(f->remote.mr);
-	f->remote.mr = NULL;
-	err = conn_restart(&f->conn, psn);
-	if (!err)
-		err = transfer_run(&f->conn, &again, &status);
-	if (err || status.a == IBV_WC_REM_ACCESS_ERR)
-		return err;
-	ktap_diag("%u bytes: %s", read->len, ibv_wc_status_str(status.a));
-	return -EBADMSG;
-}
-
-/* But that is no error of the connection: the next region can be used. */
-static int use_after(struct fixture *f, u32 psn)
-{
-	struct transfer write = {
-		.op = operation("write"), .local = &f->local,
-		.remote = &f->remote, .len = 100,
-	};
-	struct region *r = &f->remote;
-
-	if (state_of(f->conn.b.qp) != IBV_QPS_RTS) {
-		ktap_diag("the late read has ended the connection");
-		return -ECONNRESET;
-	}
-	r->mr = ibv_reg_mr_iova(rxe[1].pd, r->addr, r->len, r->iova, ACCESS_ALL);
-	if (!r->mr || conn_restart(&f->conn, psn))
-		return -errno;
-	return transfer_verify(&f->conn, &write);
-}
-
-static enum ktap_result run_late_read(const void *arg)
-{
-	const u32 packets = *(const u32 *)arg;
-	const struct region_attr attr = {
-		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
-	};
-	struct transfer read = { .op = operation("read") };
-	struct fixture f;
-	int err = fixture_create(&f, &rc, &attr, &attr);
-	u32 psn = f.conn.a.psn;
-
-	read.local = &f.local;
-	read.remote = &f.remote;
-	read.len = packets * rdma_dev_mtu(&rxe[1]);
-	if (!err)
-		err = transfer_verify(&f.conn, &read);
-	if (!err)
-		err = late_read(&f, &read, psn);
-	if (!err)
-		err = use_after(&f, psn + packets);
-	fixture_destroy(&f);
-	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
-}
-
 int main(int argc, char **argv)
 {
-	static const u32 packets[] = { 1, 5 };
-
 	ktap_add(run_accounting, NULL, "life/accounting");
 	ktap_add(run_two_on_one_page, NULL, "life/two_on_one_page");
 	ktap_add(run_many, NULL, "life/many");
@@ -674,8 +601,6 @@ int main(int argc, char **argv)
 	ktap_add(run_threads, NULL, "life/threads_on_one_region");
 	ktap_add(run_dirty, NULL, "life/dirty");
 	add_dirty();
-	ktap_add(run_late_read, &packets[0], "life/late_read/one_packet");
-	ktap_add(run_late_read, &packets[1], "life/late_read/packets");
 	ktap_add(run_reset_qp, NULL, "life/reset_qp");
 	return fixture_main(argc, argv);
 }

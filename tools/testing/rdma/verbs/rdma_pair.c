@@ -182,7 +182,7 @@ static int to_init(struct rdma_end *end, enum ibv_qp_type type)
 }
 
 static int to_ready(struct rdma_end *end, const struct rdma_end *peer,
-		    enum ibv_qp_type type)
+		    const struct rdma_conn *c)
 {
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTR,
@@ -197,10 +197,10 @@ static int to_ready(struct rdma_end *end, const struct rdma_end *peer,
 	int rtr = IBV_QP_STATE, rts = IBV_QP_STATE | IBV_QP_SQ_PSN;
 	int err;
 
-	if (type != IBV_QPT_UD)
+	if (c->type != IBV_QPT_UD)
 		rtr |= IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
 		       IBV_QP_RQ_PSN;
-	if (type == IBV_QPT_RC) {
+	if (c->type == IBV_QPT_RC) {
 		rtr |= IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
 		rts |= IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
 		       IBV_QP_MAX_QP_RD_ATOMIC;
@@ -212,7 +212,7 @@ static int to_ready(struct rdma_end *end, const struct rdma_end *peer,
 	attr.qp_state = IBV_QPS_RTS;
 	attr.sq_psn = end->psn;
 	attr.timeout = 17;
-	attr.retry_cnt = 7;
+	attr.retry_cnt = c->retries ? c->retries : 7;
 	attr.rnr_retry = 7;
 	attr.max_rd_atomic = 16;
 	return -ibv_modify_qp(end->qp, &attr, rts);
@@ -225,9 +225,9 @@ static int bring_up(struct rdma_conn *c)
 	if (!err)
 		err = to_init(&c->b, c->type);
 	if (!err)
-		err = to_ready(&c->a, &c->b, c->type);
+		err = to_ready(&c->a, &c->b, c);
 	if (!err)
-		err = to_ready(&c->b, &c->a, c->type);
+		err = to_ready(&c->b, &c->a, c);
 	return err;
 }
 
@@ -311,7 +311,7 @@ int conn_restart(struct rdma_conn *c, u32 psn)
 	drain(&c->a);
 	c->a.psn = psn & 0xffffff;
 	err = to_init(&c->a, c->type);
-	return err ? err : to_ready(&c->a, &c->b, c->type);
+	return err ? err : to_ready(&c->a, &c->b, c);
 }
 
 void conn_close(struct rdma_conn *c)

@@ -63,6 +63,8 @@ struct rdma_conn {
 	struct rdma_end a, b;
 	enum ibv_qp_type type;
 	bool srq;
+	/* How often a request without an answer is sent again; 0: with no end */
+	unsigned char retries;
 	/* A request is complete when it left, not when it arrived. */
 	bool unacknowledged;
 	/* Empty answers to reads, and short ones over a page end, are wrong. */
