@@ -48,13 +48,30 @@ int rxe_memory_error(int err)
 	}
 }
 
+/* A packet that came by loopback holds the QP that sent it: no longer. */
+static void rxe_orphan_queue(struct sk_buff_head *queue)
+{
+	struct sk_buff *skb;
+	unsigned long flags;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	skb_queue_walk(queue, skb)
+		skb_orphan(skb);
+	spin_unlock_irqrestore(&queue->lock, flags);
+}
+
 /**
  * rxe_wait_pages - have the tasks of a QP called again soon
  * @qp: QP whose task had -EAGAIN from an MR and is about to exit
+ *
+ * Packets wait as long as it takes, so their sender can be destroyed meanwhile.
+ * Those that come later are looked at when the task is called again.
  */
 void rxe_wait_pages(struct rxe_qp *qp)
 {
-	mod_timer(&qp->page_timer, jiffies + RXE_RETRY);
+	rxe_orphan_queue(&qp->req_pkts);
+	rxe_orphan_queue(&qp->resp_pkts);
+	timer_reduce(&qp->page_timer, jiffies + RXE_RETRY);
 }
 
 /**
