@@ -56,17 +56,18 @@ static void change_end(struct change *c)
 		munmap(c->buf, BUF_LEN);
 }
 
-/* With len 0 the region is all memory of the process. */
-static int change_start(struct change *c, size_t len, int map, int access)
+/* From this device to rxe1. With len 0 the region is all memory of the process. */
+static int change_start_from(struct change *c, struct rdma_dev *from, size_t len,
+			     int map, int access)
 {
 	int err;
 
 	memset(c, 0, sizeof(*c));
-	err = conn_open(&c->conn, &rxe[0], &rxe[1], rc.type, rc.srq);
+	err = conn_open(&c->conn, from, &rxe[1], rc.type, rc.srq);
 	if (err)
 		return err;
 	c->buf = mmap(NULL, BUF_LEN, RW, ANON, -1, 0);
-	c->buf_mr = ibv_reg_mr(rxe[0].pd, c->buf, BUF_LEN, ACCESS_ALL);
+	c->buf_mr = ibv_reg_mr(from->pd, c->buf, BUF_LEN, ACCESS_ALL);
 	if (!c->buf_mr)
 		return -errno;
 	if (len) {
@@ -79,6 +80,11 @@ static int change_start(struct change *c, size_t len, int map, int access)
 	}
 	c->mr = ibv_reg_mr(rxe[1].pd, c->p, len ? len : SIZE_MAX, access);
 	return c->mr ? 0 : -errno;
+}
+
+static int change_start(struct change *c, size_t len, int map, int access)
+{
+	return change_start_from(c, &rxe[0], len, map, access);
 }
 
 /* Post one request between the buffer and an address; a status, or negative. */
@@ -530,15 +536,18 @@ static enum ktap_result run_hung_dereg(const void *arg)
 	return KTAP_PASS;
 }
 
-/* A queue pair goes while it hangs, in the request and in the answer. */
+/*
+ * A queue pair goes while it hangs, in the request and in the answer. Where a
+ * device talks to itself, what hangs is the very packet that the other one sent.
+ */
 static enum ktap_result run_hung_destroy(const void *arg)
 {
+	struct rdma_dev *from = *(const bool *)arg ? &rxe[1] : &rxe[0];
 	struct change c;
 	double start;
 	int err, fd;
 
-	(void)arg;
-	err = change_start(&c, 16 * PAGE, 0, ODP);
+	err = change_start_from(&c, from, 16 * PAGE, 0, ODP);
 	fd = hang_faults(c.p, c.len);
 	if (err || fd < 0)
 		return FAIL(&c, "set-up: %s", why(err ? err : fd));
@@ -648,6 +657,7 @@ static enum ktap_result run_hung_exit(const void *arg)
 
 static void add_tests(void)
 {
+	static const bool loopback[] = { false, true };
 	static const struct size_test gib3 = {
 		3 * GIB, 100 * MIB + PAGE + 1, 0, ODP,
 	}, tib = {
@@ -671,7 +681,8 @@ static void add_tests(void)
 	ktap_add(run_advise, NULL, "advise");
 	ktap_add(run_hung_dereg, &write, "hung/dereg_write");
 	ktap_add(run_hung_dereg, &read, "hung/dereg_read");
-	ktap_add(run_hung_destroy, NULL, "hung/destroy");
+	ktap_add(run_hung_destroy, &loopback[0], "hung/destroy");
+	ktap_add(run_hung_destroy, &loopback[1], "hung/destroy/loopback");
 	ktap_add(run_hung_resolve, &write, "hung/resolve_write");
 	ktap_add(run_hung_resolve, &read, "hung/resolve_read");
 	ktap_add(run_hung_exit, NULL, "hung/exit");
