@@ -88,19 +88,25 @@ static int change_start(struct change *c, size_t len, int map, int access)
 }
 
 /* Post one request between the buffer and an address; a status, or negative. */
-static int request(struct change *c, enum ibv_wr_opcode opcode,
-		   const void *addr, u32 len)
+static int request_flags(struct change *c, enum ibv_wr_opcode opcode,
+			 const void *addr, u32 len, unsigned int flags)
 {
 	struct ibv_sge sge = {
 		(uintptr_t)c->buf, len, c->buf_mr->lkey,
 	};
 	struct ibv_send_wr wr = {
-		.opcode = opcode, .send_flags = IBV_SEND_SIGNALED,
+		.opcode = opcode, .send_flags = IBV_SEND_SIGNALED | flags,
 		.sg_list = &sge, .num_sge = 1,
 		.wr.rdma = { (uintptr_t)addr, c->mr->rkey },
 	};
 
 	return end_post_send(&c->conn.a, &wr);
+}
+
+static int request(struct change *c, enum ibv_wr_opcode opcode,
+		   const void *addr, u32 len)
+{
+	return request_flags(c, opcode, addr, len, 0);
 }
 
 static int transfer(struct change *c, enum ibv_wr_opcode opcode,
@@ -565,6 +571,44 @@ static enum ktap_result run_hung_destroy(const void *arg)
 	return KTAP_PASS;
 }
 
+/*
+ * A write with a fence waits for a page for so long that it is sent again, and
+ * with it the read behind it: neither must wait for the other then.
+ */
+static enum ktap_result run_hung_fence(const void *arg)
+{
+	struct uffdio_zeropage zero = { .range.len = PAGE };
+	struct ibv_wc wc[2] = { 0 };
+	struct change c;
+	int err, fd;
+
+	(void)arg;
+	err = change_start(&c, 16 * PAGE, 0, ODP);
+	fd = hang_faults(c.p, c.len);
+	if (err || fd < 0)
+		return FAIL(&c, "set-up: %s", why(err ? err : fd));
+	err = request_flags(&c, IBV_WR_RDMA_WRITE, c.p, 8, IBV_SEND_FENCE);
+	if (!err)
+		err = request(&c, IBV_WR_RDMA_READ, c.p, 8);
+	if (!err)
+		err = wait_fault(fd);
+	if (err)
+		return FAIL(&c, "request: %s", why(err));
+	usleep(1500000);
+	zero.range.start = (uintptr_t)c.p;
+	if (ioctl(fd, UFFDIO_ZEROPAGE, &zero))
+		return FAIL(&c, "page: %s", strerror(errno));
+	err = end_wait(&c.conn.a, &wc[0]);
+	if (!err)
+		err = end_wait(&c.conn.a, &wc[1]);
+	if (err || wc[0].status || wc[1].status)
+		return FAIL(&c, "completions: %s",
+			    why(err ? err : (int)(wc[0].status ?: wc[1].status)));
+	change_end(&c);
+	close(fd);
+	return KTAP_PASS;
+}
+
 /* The access goes on when the page comes, and what waits behind it too. */
 static enum ktap_result run_hung_resolve(const void *arg)
 {
@@ -683,6 +727,7 @@ static void add_tests(void)
 	ktap_add(run_hung_dereg, &read, "hung/dereg_read");
 	ktap_add(run_hung_destroy, &loopback[0], "hung/destroy");
 	ktap_add(run_hung_destroy, &loopback[1], "hung/destroy/loopback");
+	ktap_add(run_hung_fence, NULL, "hung/fence");
 	ktap_add(run_hung_resolve, &write, "hung/resolve_write");
 	ktap_add(run_hung_resolve, &read, "hung/resolve_read");
 	ktap_add(run_hung_exit, NULL, "hung/exit");
