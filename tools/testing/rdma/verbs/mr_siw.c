@@ -274,6 +274,50 @@ static enum ktap_result run_empty_read_waits(const void *arg)
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
 }
 
+/* What an SGE without bytes says of memory does not count; the next one's does. */
+static int send_empty_sge(struct siw_conn *s, u32 len)
+{
+	struct ibv_sge sge[2] = {
+		region_sge(&s->local, 0, 0), region_sge(&s->local, 0, len),
+	};
+	struct ibv_sge to = region_sge(&s->remote, 0, len);
+	struct ibv_send_wr wr = {
+		.sg_list = sge, .num_sge = 2,
+		.opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED,
+	};
+	struct ibv_wc wc;
+	int err = end_post_recv(&s->conn.b, &to, 1);
+
+	if (!err)
+		err = end_post_send(&s->conn.a, &wr);
+	if (!err)
+		err = end_wait(&s->conn.a, &wc);
+	if (!err && !wc.status)
+		err = end_wait(&s->conn.b, &wc);
+	return err || !wc.status ? err : -EREMOTEIO;
+}
+
+static enum ktap_result run_empty_sge(const void *arg)
+{
+	const u32 len = 100000;
+	struct siw_conn s;
+	int err;
+
+	(void)arg;
+	if (stock_kernel())
+		return ktap_skip("stock siw takes the kernel down");
+	err = siw_create(&s, memory_kind("anon"));
+	if (!err)
+		err = send_empty_sge(&s, len);
+	if (!err) {
+		memcpy(region_model(&s.remote, 0), region_model(&s.local, 0),
+		       len);
+		err = region_check_all(&s.remote);
+	}
+	siw_destroy(&s);
+	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
+}
+
 /* A read one byte past the end of either side fails and changes nothing. */
 static int read_past(struct siw_conn *s, u64 local_off, u64 remote_off)
 {
@@ -351,6 +395,7 @@ int main(int argc, char **argv)
 	}
 	ktap_add(run_short_read, NULL, "siw/short_read_over_page_end");
 	ktap_add(run_empty_read_waits, NULL, "siw/empty_read_waits");
+	ktap_add(run_empty_sge, NULL, "siw/empty_sge");
 	ktap_add(run_bounds, &sides[0], "siw/bounds/local");
 	ktap_add(run_bounds, &sides[1], "siw/bounds/remote");
 	return ktap_main(argc, argv);
