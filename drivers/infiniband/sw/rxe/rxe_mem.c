@@ -48,16 +48,18 @@ int rxe_memory_error(int err)
 	}
 }
 
-/* A packet that came by loopback holds the QP that sent it: no longer. */
+/*
+ * A packet that came by loopback holds the QP that sent it: no longer. That may
+ * free the QP's socket, which wants interrupts enabled.
+ */
 static void rxe_orphan_queue(struct sk_buff_head *queue)
 {
 	struct sk_buff *skb;
-	unsigned long flags;
 
-	spin_lock_irqsave(&queue->lock, flags);
+	spin_lock_bh(&queue->lock);
 	skb_queue_walk(queue, skb)
 		skb_orphan(skb);
-	spin_unlock_irqrestore(&queue->lock, flags);
+	spin_unlock_bh(&queue->lock);
 }
 
 /**
@@ -66,6 +68,7 @@ static void rxe_orphan_queue(struct sk_buff_head *queue)
  *
  * Packets wait as long as it takes, so their sender can be destroyed meanwhile.
  * Those that come later are looked at when the task is called again.
+ * Context: process, without a lock.
  */
 void rxe_wait_pages(struct rxe_qp *qp)
 {
