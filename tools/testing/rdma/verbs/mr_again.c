@@ -18,6 +18,59 @@
 
 static const struct path rc = { "rc", IBV_QPT_RC, false, false };
 
+static int setup(struct fixture *f)
+{
+	const struct region_attr attr = {
+		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
+	};
+
+	return fixture_create(f, &rc, &attr, &attr);
+}
+
+static struct transfer read_of(struct fixture *f, u64 off, u32 len)
+{
+	return (struct transfer) {
+		.op = operation("read"), .local = &f->local,
+		.remote = &f->remote, .remote_off = off, .len = len,
+		.rkey = f->remote.mr->rkey,
+	};
+}
+
+static int read_first(struct fixture *f, u64 off, u32 len)
+{
+	struct transfer read = read_of(f, off, len);
+
+	return transfer_verify(&f->conn, &read);
+}
+
+/* With the packet number of a request from before, and how it must end. */
+static int run_again(struct fixture *f, const struct transfer *read, u32 psn,
+		     enum ibv_wc_status expected)
+{
+	struct transfer_status status;
+	int err;
+
+	/* What is dropped is sent again, but not for ever. */
+	f->conn.retries = expected == IBV_WC_RETRY_EXC_ERR ? 1 : 0;
+	err = conn_restart(&f->conn, psn);
+	if (!err)
+		err = transfer_run(&f->conn, read, &status);
+	if (err || status.a == expected)
+		return err;
+	ktap_diag("%u bytes at %llu: %s", read->len,
+		  (unsigned long long)read->remote_off,
+		  ibv_wc_status_str(status.a));
+	return -EBADMSG;
+}
+
+static int read_again(struct fixture *f, u32 psn, u64 off, u32 len,
+		      enum ibv_wc_status expected)
+{
+	struct transfer read = read_of(f, off, len);
+
+	return run_again(f, &read, psn, expected);
+}
+
 static enum ibv_qp_state state_of(struct ibv_qp *qp)
 {
 	struct ibv_qp_init_attr init;
@@ -28,22 +81,13 @@ static enum ibv_qp_state state_of(struct ibv_qp *qp)
 }
 
 /* A copy of a read comes when the region is gone: who asks for it is told. */
-static int late_read(struct fixture *f, const struct transfer *read, u32 psn)
+static int late_read(struct fixture *f, u32 len, u32 psn)
 {
-	struct transfer again = *read;
-	struct transfer_status status;
-	int err;
+	struct transfer read = read_of(f, 0, len);
 
-	again.rkey = f->remote.mr->rkey;
 	ibv_dereg_mr(f->remote.mr);
 	f->remote.mr = NULL;
-	err = conn_restart(&f->conn, psn);
-	if (!err)
-		err = transfer_run(&f->conn, &again, &status);
-	if (err || status.a == IBV_WC_REM_ACCESS_ERR)
-		return err;
-	ktap_diag("%u bytes: %s", read->len, ibv_wc_status_str(status.a));
-	return -EBADMSG;
+	return run_again(f, &read, psn, IBV_WC_REM_ACCESS_ERR);
 }
 
 /* But that is no error of the connection: the next region can be used. */
@@ -68,67 +112,19 @@ static int use_after(struct fixture *f, u32 psn)
 static enum ktap_result run_late_read(const void *arg)
 {
 	const u32 packets = *(const u32 *)arg;
-	const struct region_attr attr = {
-		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
-	};
-	struct transfer read = { .op = operation("read") };
+	u32 len = packets * rdma_dev_mtu(&rxe[1]);
 	struct fixture f;
-	int err = fixture_create(&f, &rc, &attr, &attr);
+	int err = setup(&f);
 	u32 psn = f.conn.a.psn;
 
-	read.local = &f.local;
-	read.remote = &f.remote;
-	read.len = packets * rdma_dev_mtu(&rxe[1]);
 	if (!err)
-		err = transfer_verify(&f.conn, &read);
+		err = read_first(&f, 0, len);
 	if (!err)
-		err = late_read(&f, &read, psn);
+		err = late_read(&f, len, psn);
 	if (!err)
 		err = use_after(&f, psn + packets);
 	fixture_destroy(&f);
 	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
-}
-
-/* A read that is a copy of another request, and how it must end. */
-static int read_again(struct fixture *f, u32 psn, u64 off, u32 len,
-		      enum ibv_wc_status expected)
-{
-	struct transfer read = {
-		.op = operation("read"), .local = &f->local,
-		.remote = &f->remote, .remote_off = off, .len = len,
-	};
-	struct transfer_status status;
-	int err;
-
-	/* What is dropped is sent again, but not for ever. */
-	f->conn.retries = expected ? 1 : 0;
-	err = conn_restart(&f->conn, psn);
-	if (!err)
-		err = transfer_run(&f->conn, &read, &status);
-	if (err || status.a == expected)
-		return err;
-	ktap_diag("%u bytes at %llu: %s", len, (unsigned long long)off,
-		  ibv_wc_status_str(status.a));
-	return -EBADMSG;
-}
-
-static int setup(struct fixture *f)
-{
-	const struct region_attr attr = {
-		.kind = memory_kind("anon"), .iova = &iova_same, .len = MIB,
-	};
-
-	return fixture_create(f, &rc, &attr, &attr);
-}
-
-static int read_first(struct fixture *f, u64 off, u32 len)
-{
-	struct transfer read = {
-		.op = operation("read"), .local = &f->local,
-		.remote = &f->remote, .remote_off = off, .len = len,
-	};
-
-	return transfer_verify(&f->conn, &read);
 }
 
 /* A part of what was asked for first may be asked for again, and nothing else. */
