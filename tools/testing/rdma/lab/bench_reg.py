@@ -12,8 +12,8 @@ import bench_report as report
 import ui
 
 HELP = """Register and deregister memory of known physical layout, on the kernels stock
-and phyr. Both run in a VM of one processor whose clock
-counts instructions, so the figures are instructions and repeat within 0.1 %.
+and phyr. Both run in a VM of one processor whose clock counts instructions, so
+the figures are instructions and repeat within 0.1 %.
 Memory of the kernel is what a region holds beyond a region of one page.
 The floor is what pinning (or unpinning) the same pages costs by itself
 (the kernel's gup_test).

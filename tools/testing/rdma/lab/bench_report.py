@@ -109,22 +109,19 @@ def of_each(function):
     def work(flavour):
         try:
             found[flavour] = function(flavour)
-        except BaseException as e:      # pylint: disable=broad-exception-caught
-            errors.append(e)            # it is the caller's thread that tells
+        except BaseException as e:      # it is the caller's thread that tells
+            errors.append(e)
 
+    if kernel.jobs() < len(KERNELS):
+        return {flavour: function(flavour) for flavour in KERNELS}
     for flavour in KERNELS:
         vm.prepare(flavour)
-    waiting = [threading.Thread(target=work, args=(flavour,), daemon=True) for flavour in KERNELS]
-    running = []
-    while waiting or running:
-        if waiting and not errors and len(running) < kernel.jobs():
-            running.append(waiting.pop(0))
-            running[-1].start()
-        elif not running:
-            break
-        else:
-            running[0].join(0.2)        # in short steps: a signal interrupts no join()
-        running = [thread for thread in running if thread.is_alive()]
+    threads = [threading.Thread(target=work, args=(flavour,), daemon=True) for flavour in KERNELS]
+    for thread in threads:
+        thread.start()
+    # In short steps: a signal interrupts no join()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(0.2)
     if errors:
         raise errors[0]
     return {flavour: found[flavour] for flavour in KERNELS}
