@@ -214,7 +214,7 @@ static enum ktap_result fail_all(struct tries *t)
 	result = inject_each(t->attr.kind->dmabuf ? DMABUF_ROUNDS : ROUNDS, t,
 			     fail_one);
 	ktap_diag("%d regions refused when they were mapped", t->undone);
-	/* Of dma-bufs no allocation was seen to fail behind the mapping. */
+	/* With dma-bufs, not in each run does an allocation behind the mapping fail. */
 	if (result == KTAP_PASS && t->iova && !t->undone && !t->attr.kind->dmabuf)
 		result = ktap_fail("no mapping had to be undone");
 	return result;
