@@ -24,9 +24,6 @@
 static void iommu_note_ranges(struct iommu_domain *domain, unsigned long iova,
 			      struct phyr_cursor *cur, size_t size)
 {
-	if (!trace_map_enabled() && !iommu_debug_enabled())
-		return;
-
 	while (size && phyr_next(cur)) {
 		size_t len = min(size, cur->vec.len);
 
@@ -37,9 +34,10 @@ static void iommu_note_ranges(struct iommu_domain *domain, unsigned long iova,
 	}
 }
 
-static int iommu_map_ranges_pt(struct pt_iommu *pt, unsigned long iova,
-			       struct phyr_cursor *cur, size_t largest,
-			       int prot, gfp_t gfp, size_t *mapped)
+/* Not inline: nobody else has to make room for the second cursor. */
+static noinline int iommu_map_and_note(struct pt_iommu *pt, unsigned long iova,
+				       struct phyr_cursor *cur, size_t largest,
+				       int prot, gfp_t gfp, size_t *mapped)
 {
 	struct phyr_cursor note = *cur;
 	int ret;
@@ -47,6 +45,15 @@ static int iommu_map_ranges_pt(struct pt_iommu *pt, unsigned long iova,
 	ret = pt->ops->map_ranges(pt, iova, cur, largest, prot, gfp, mapped);
 	iommu_note_ranges(&pt->domain, iova, &note, *mapped);
 	return ret;
+}
+
+static int iommu_map_ranges_pt(struct pt_iommu *pt, unsigned long iova,
+			       struct phyr_cursor *cur, size_t largest,
+			       int prot, gfp_t gfp, size_t *mapped)
+{
+	if (trace_map_enabled() || iommu_debug_enabled())
+		return iommu_map_and_note(pt, iova, cur, largest, prot, gfp, mapped);
+	return pt->ops->map_ranges(pt, iova, cur, largest, prot, gfp, mapped);
 }
 
 /*

@@ -601,9 +601,11 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 {
 	u64 total = dma->nr_pages << PAGE_SHIFT;
 
-	*cur = (struct phyr_dma_cursor) { .dma = dma };
-	if (offset >= total)
+	cur->dma = dma;
+	if (offset >= total) {
+		cur->at = (struct phyr_cursor) {};
 		return;
+	}
 	length = min(length, total - offset);
 	if (dma->how == PHYR_DMA_IOVA) {
 		cur->addr = dma->span.addr + phyr_dma_pad(dma) + offset;

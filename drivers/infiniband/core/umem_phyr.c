@@ -40,10 +40,7 @@ static bool ib_umem_has_dma(const struct ib_umem *umem)
 	return !ib_uses_virt_dma(umem->ibdev);
 }
 
-/*
- * Add pinned pages to the list and map what that completes. Unpins those that
- * do not make it to the list.
- */
+/* Add pinned pages to the list. Unpins those that do not make it there. */
 static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 {
 	u64 before = umem->phyr.nr_pages;
@@ -53,12 +50,14 @@ static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 		u64 added = umem->phyr.nr_pages - before;
 
 		unpin_user_pages(pages + added, nr - added);
-		return ret;
 	}
-	return ib_umem_has_dma(umem) ? phyr_dma_add(&umem->dma, &umem->phyr) : 0;
+	return ret;
 }
 
-/* Pin from @addr on, in batches that @pages has room for. */
+/*
+ * Pin from @addr on, in batches that @pages has room for. Each batch but the
+ * last, which phyr_dma_finish() does not leave anything of, is mapped at once.
+ */
 static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 			     unsigned long nr_pages, unsigned int gup_flags,
 			     struct page **pages)
@@ -72,10 +71,12 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 		if (nr <= 0)
 			return nr ?: -EFAULT;
 		ret = ib_umem_append(umem, pages, nr);
-		if (ret)
-			return ret;
 		addr += nr * PAGE_SIZE;
 		nr_pages -= nr;
+		if (!ret && nr_pages && ib_umem_has_dma(umem))
+			ret = phyr_dma_add(&umem->dma, &umem->phyr);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -96,7 +97,7 @@ static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 int ib_umem_pin(struct ib_umem *umem, unsigned long nr_pages,
 		unsigned int gup_flags, unsigned long dma_attrs)
 {
-	struct page *few[UMEM_FEW_PAGES], **pages = few;
+	struct page *few[UMEM_FEW_PAGES] __uninitialized, **pages = few;
 	int ret = 0;
 
 	if (nr_pages > ARRAY_SIZE(few))
@@ -124,7 +125,7 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
 {
 	unsigned long pfn = PHYS_PFN(vec.paddr), left = vec.len >> PAGE_SHIFT, nr;
 
-	for (; left; left -= nr, pfn += nr) {
+	do {
 		struct page *page = pfn_to_page(pfn);
 		struct folio *folio = page_folio(page);
 
@@ -133,7 +134,9 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
 			set_page_dirty_lock(page);
 		unpin_user_folio(folio, nr);
 		cond_resched();
-	}
+		pfn += nr;
+		left -= nr;
+	} while (left);
 }
 
 /**
@@ -145,7 +148,7 @@ static void ib_umem_unpin_range(struct phys_vec vec, bool dirty)
  */
 void ib_umem_unpin(struct ib_umem *umem, bool dirty)
 {
-	struct page *pages[UMEM_FEW_PAGES];
+	struct page *pages[UMEM_FEW_PAGES] __uninitialized;
 	struct phyr_cursor cur;
 
 	/* No device may reach a page that is let go. */
