@@ -24,6 +24,7 @@
 #define _LINUX_PHYR_DMA_H
 
 #include <linux/dma-mapping.h>
+#include <linux/pci-p2pdma.h>
 #include <linux/phyr.h>
 
 /* One contiguous DMA range, or an error; else as few as the device allows. */
@@ -119,9 +120,12 @@ int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
 		     enum dma_data_direction dir);
 void phyr_window_close(struct phyr_window *win);
 int phyr_window_link(struct phyr_window *win, size_t offset,
-		     struct phyr_cursor *cur, size_t largest);
+		     struct phyr_cursor *cur, size_t largest,
+		     unsigned long attrs);
 int phyr_window_sync(struct phyr_window *win, size_t offset, size_t size);
 void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size);
+enum pci_p2pdma_map_type phyr_window_peer(const struct phyr_window *win,
+					  struct page *page, dma_addr_t *addr);
 dma_addr_t phyr_window_addr(const struct phyr_window *win, size_t offset,
 			    phys_addr_t phys);
 

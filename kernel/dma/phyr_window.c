@@ -19,6 +19,10 @@
  * The process goes on using the memory, so nothing is ever bounced, and caches
  * are coherent: devices that need more cannot have a window.
  *
+ * Pages can be MMIO of a PCI device, which another one reaches through the host
+ * bridge, in the same ways as RAM, or by a bus address; then nothing is linked
+ * (phyr_window_peer()).
+ *
  * Locking: none here. Linking and unlinking do not sleep, for their callers hold
  * the lock that the MMU notifier takes. The caller keeps others off the part of
  * the window that it works on; parts beside each other need no lock. What is
@@ -30,6 +34,7 @@
 #include <linux/iommu-dma.h>
 #include <linux/iommu.h>
 #include <linux/mutex.h>
+#include <linux/pci-p2pdma.h>
 #include <linux/phyr_dma.h>
 #include <linux/swiotlb.h>
 #include <linux/xarray.h>
@@ -166,6 +171,7 @@ EXPORT_SYMBOL_GPL(phyr_window_close);
  * @cur: cursor before the first range; what its window has left is linked
  * @largest: no entry of the IOMMU's page table is larger than this many bytes, a
  *	power of two: what is to be unlinked by itself must not be part of one
+ * @attrs: DMA_ATTR_MMIO for that of a peer, else 0
  *
  * The device cannot use the addresses before phyr_window_sync().
  * Context: any; does not sleep.
@@ -174,10 +180,11 @@ EXPORT_SYMBOL_GPL(phyr_window_close);
  * -ENOMEM where it may be worth trying again, or what dma_iova_link_phyr() gives.
  */
 int phyr_window_link(struct phyr_window *win, size_t offset,
-		     struct phyr_cursor *cur, size_t largest)
+		     struct phyr_cursor *cur, size_t largest,
+		     unsigned long attrs)
 {
 	return dma_iova_link_phyr(win->dev, &win->state, offset, cur, largest,
-				  win->dir, 0, GFP_NOWAIT | __GFP_NOWARN);
+				  win->dir, attrs, GFP_NOWAIT | __GFP_NOWARN);
 }
 EXPORT_SYMBOL_GPL(phyr_window_link);
 
@@ -220,10 +227,32 @@ void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size)
 EXPORT_SYMBOL_GPL(phyr_window_unlink);
 
 /**
+ * phyr_window_peer - how the device reaches a page
+ * @win: the window
+ * @page: the page, which stays meanwhile
+ * @addr: gets the DMA address where that is PCI_P2PDMA_MAP_BUS_ADDR
+ *
+ * Context: any; does not sleep.
+ *
+ * Return: PCI_P2PDMA_MAP_NONE for RAM; of MMIO of a PCI device, what PCI says.
+ */
+enum pci_p2pdma_map_type phyr_window_peer(const struct phyr_window *win,
+					  struct page *page, dma_addr_t *addr)
+{
+	struct pci_p2pdma_map_state state = {};
+	enum pci_p2pdma_map_type type = pci_p2pdma_state(&state, win->dev, page);
+
+	if (type == PCI_P2PDMA_MAP_BUS_ADDR)
+		*addr = pci_p2pdma_bus_addr_map(state.mem, page_to_phys(page));
+	return type;
+}
+EXPORT_SYMBOL_GPL(phyr_window_peer);
+
+/**
  * phyr_window_addr - where the device sees a page of a window
  * @win: the window, any but PHYR_WINDOW_EACH
  * @offset: of the page in the window, in bytes
- * @phys: physical address of the page
+ * @phys: physical address of the page, which has no bus address of its own
  *
  * Context: any.
  *

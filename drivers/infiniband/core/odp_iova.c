@@ -36,7 +36,8 @@
  * IOMMU's page table, too, and goes as a whole: when a part of it is
  * invalidated, the driver is told of all of it. The same goes for the pages of a
  * region of huge pages: each of them is there as a whole, at contiguous DMA
- * addresses, or not at all.
+ * addresses, or not at all. A page may also be MMIO of another PCI device that
+ * the process has mapped: its entry says how the device reaches it.
  *
  * Locks, outermost first
  *
@@ -114,8 +115,11 @@
 /* Spans of a region that have no page. */
 #define ODP_SPAN_EMPTY	XA_MARK_0
 
-/* Pages that are mapped one by one are the process's own, or not at all. */
-#define ODP_EACH_ATTRS	DMA_ATTR_REQUIRE_COHERENT
+/*
+ * What entries say of MMIO of a PCI device: the device reaches it as it does RAM,
+ * by a bus address, or (both) not at all.
+ */
+#define ODP_PEER	(HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS)
 
 /* Pages that are put into a list at a time. */
 #define ODP_LIST_BATCH	32
@@ -207,6 +211,13 @@ static unsigned long entry_pfn(unsigned long entry)
 	return entry & ~HMM_PFN_FLAGS;
 }
 
+/* Pages that are mapped one by one are the process's own, or not at all. */
+static unsigned long entry_attrs(unsigned long entry)
+{
+	return DMA_ATTR_REQUIRE_COHERENT |
+	       (entry & HMM_PFN_P2PDMA ? DMA_ATTR_MMIO : 0);
+}
+
 /* How many pages of a part of a span are valid; they are from *start to *end. */
 static unsigned int span_narrow(const struct ib_odp_span *span,
 				unsigned long *start, unsigned long *end)
@@ -260,11 +271,14 @@ static void span_unlink(struct ib_odp_span *span, unsigned long start,
 	}
 	if (win->how != PHYR_WINDOW_EACH)
 		return;
-	for (va = start; va < end; va += BIT(odp->page_shift))
-		if (span->pfns[span_page(va)] & HMM_PFN_VALID)
+	for (va = start; va < end; va += BIT(odp->page_shift)) {
+		unsigned long entry = span->pfns[span_page(va)];
+
+		if (entry & HMM_PFN_VALID && !(entry & HMM_PFN_P2PDMA_BUS))
 			dma_unmap_phys(win->dev, span->dma[span_page(va)],
 				       BIT(odp->page_shift), win->dir,
-				       ODP_EACH_ATTRS);
+				       entry_attrs(entry));
+	}
 }
 
 /* Forget pages: nobody uses them after this, those written become dirty. */
@@ -611,6 +625,7 @@ static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
 			 unsigned long start, unsigned long end)
 {
 	struct phyr_window *win = &span->odp->window;
+	unsigned long attrs = entry_attrs(walk->pfns[span_page(start)]);
 	unsigned long size = BIT(span->odp->page_shift);
 	unsigned long va, at;
 
@@ -618,7 +633,7 @@ static int span_map_each(struct ib_odp_span *span, const struct odp_walk *walk,
 		phys_addr_t phys =
 			PFN_PHYS(entry_pfn(walk->pfns[span_page(va)]));
 		dma_addr_t addr = dma_map_phys(win->dev, phys, size, win->dir,
-					       ODP_EACH_ATTRS);
+					       attrs);
 
 		if (dma_mapping_error(win->dev, addr))
 			goto err_unmap;
@@ -631,20 +646,28 @@ err_unmap:
 	while (va > start) {
 		va -= size;
 		dma_unmap_phys(win->dev, span->dma[span_page(va)], size,
-			       win->dir, ODP_EACH_ATTRS);
+			       win->dir, attrs);
 	}
 	return -ENOMEM;
 }
 
-/* Link pages that the span does not have, which are at @offset in the list. */
+/*
+ * Link pages that the span does not have, which are at @offset in the list, and
+ * which the device reaches all in the same way.
+ */
 static int span_link_run(struct ib_odp_span *span, const struct odp_walk *walk,
 			 unsigned long start, unsigned long end, u64 offset)
 {
+	unsigned long peer = walk->pfns[span_page(start)] & ODP_PEER;
 	struct ib_odp *odp = span->odp;
 	bool huge = walk_is_huge(walk) && end - start == ODP_SPAN_SIZE;
 	struct phyr_cursor cur;
 	int ret;
 
+	if (peer == ODP_PEER)
+		return -EREMOTEIO;
+	if (peer == HMM_PFN_P2PDMA_BUS)
+		return 0;
 	if (odp->window.how == PHYR_WINDOW_EACH)
 		return span_map_each(span, walk, start, end);
 	if (odp->window.how != PHYR_WINDOW_IOVA)
@@ -652,7 +675,8 @@ static int span_link_run(struct ib_odp_span *span, const struct odp_walk *walk,
 
 	phyr_seek(&cur, &walk->list, offset, end - start);
 	ret = phyr_window_link(&odp->window, start - odp->base, &cur,
-			       huge ? ODP_SPAN_SIZE : PAGE_SIZE);
+			       huge ? ODP_SPAN_SIZE : PAGE_SIZE,
+			       peer ? DMA_ATTR_MMIO : 0);
 	if (!ret)
 		span->huge = huge;
 	else if (ret != -ENOMEM)
@@ -668,43 +692,71 @@ static bool span_lacks(const struct ib_odp_span *span,
 	       !(span->pfns[span_page(va)] & HMM_PFN_VALID);
 }
 
-/* The window has no way for MMIO of a peer. */
-static bool walk_has_peer(const struct odp_walk *walk, unsigned long start,
-			  unsigned long end)
+/* What an entry is to say of MMIO of a PCI device. Keeps the bus address. */
+static unsigned long span_peer(struct ib_odp_span *span, unsigned long va,
+			       struct page *page)
 {
-	unsigned int page = span_page(start);
-	unsigned int nr = (end - start) >> PAGE_SHIFT;
+	dma_addr_t addr;
 
-	for (; nr; nr--, page++)
-		if (is_pci_p2pdma_page(hmm_pfn_to_page(walk->pfns[page])))
-			return true;
-	return false;
+	switch (phyr_window_peer(&span->odp->window, page, &addr)) {
+	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		return HMM_PFN_P2PDMA;
+	case PCI_P2PDMA_MAP_BUS_ADDR:
+		if (span->dma)
+			span->dma[span_page(va)] = addr;
+		return HMM_PFN_P2PDMA_BUS;
+	default:
+		return ODP_PEER;
+	}
+}
+
+/* Mark which of the pages that the span does not have are MMIO of a PCI device. */
+static void span_mark_peers(struct ib_odp_span *span, struct odp_walk *walk,
+			    unsigned long end)
+{
+	unsigned long va;
+
+	for (va = walk->range.start; va < end; va += PAGE_SIZE) {
+		unsigned long *entry = &walk->pfns[span_page(va)];
+
+		if (span_lacks(span, walk, va) &&
+		    is_pci_p2pdma_page(hmm_pfn_to_page(*entry)))
+			*entry |= span_peer(span, va, hmm_pfn_to_page(*entry));
+	}
+}
+
+/* Whether a page is to be linked as the one at @run is. */
+static bool span_lacks_too(const struct ib_odp_span *span,
+			   const struct odp_walk *walk, unsigned long run,
+			   unsigned long va)
+{
+	return span_lacks(span, walk, va) &&
+	       !((walk->pfns[span_page(va)] ^ walk->pfns[span_page(run)]) &
+		 ODP_PEER);
 }
 
 /*
  * Link what a walk found and the span does not have, one call for each run of
  * such pages. On an error *end becomes the first address that is not linked.
  */
-static int span_link(struct ib_odp_span *span, const struct odp_walk *walk,
+static int span_link(struct ib_odp_span *span, struct odp_walk *walk,
 		     unsigned long *end)
 {
 	unsigned long va = walk->range.start, run;
 	u64 offset = 0;
 	int ret = 0;
 
+	span_mark_peers(span, walk, *end);
 	while (va < *end) {
 		run = va;
-		while (va < *end && span_lacks(span, walk, va))
+		while (va < *end && span_lacks_too(span, walk, run, va))
 			va += PAGE_SIZE;
 		if (va == run) {
 			offset += walk_found(walk, va) ? PAGE_SIZE : 0;
 			va += PAGE_SIZE;
 			continue;
 		}
-		if (walk_has_peer(walk, run, va))
-			ret = -EREMOTEIO;
-		else
-			ret = span_link_run(span, walk, run, va, offset);
+		ret = span_link_run(span, walk, run, va, offset);
 		if (ret)
 			*end = run;
 		offset += va - run;
@@ -730,7 +782,7 @@ static unsigned int span_set(struct ib_odp_span *span,
 
 		if (!(found & HMM_PFN_VALID))
 			continue;
-		found = entry_pfn(found) | (found & keep);
+		found = entry_pfn(found) | (found & (keep | ODP_PEER));
 		if (*entry & HMM_PFN_VALID) {
 			WARN_ON_ONCE(entry_pfn(*entry) != entry_pfn(found));
 			*entry |= found;
@@ -744,7 +796,7 @@ static unsigned int span_set(struct ib_odp_span *span,
 }
 
 /* Take over what a walk found. What cannot be linked is left out. */
-static int span_install(struct ib_odp_span *span, const struct odp_walk *walk,
+static int span_install(struct ib_odp_span *span, struct odp_walk *walk,
 			unsigned int flags)
 {
 	unsigned long start = walk->range.start, end = walk->range.end;
@@ -913,8 +965,8 @@ static bool odp_owner_lives(struct ib_odp *odp)
  * process can: for ever with userfaultfd, unless the caller is killed.
  *
  * Return: 0; -EFAULT, -EPERM, -EINVAL, -EHWPOISON or -ENODEV where the memory
- * or the region is not there; -EREMOTEIO where it is MMIO of a PCI device and
- * another one would have to reach it; -EIO where the IOMMU cannot map it;
+ * or the region is not there; -EREMOTEIO where it is MMIO of a PCI device that
+ * this one may not reach; -EIO where the IOMMU cannot map it;
  * -EBUSY, -EINTR or -ENOMEM where it may be worth trying again.
  */
 int ib_odp_fault(struct ib_odp *odp, unsigned long va, size_t len,
@@ -1191,12 +1243,18 @@ EXPORT_SYMBOL(ib_odp_access_end);
 /* Where the device sees a valid page. */
 static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
 {
-	const struct ib_odp *odp = span->odp;
+	const struct phyr_window *win = &span->odp->window;
+	unsigned long entry = span->pfns[span_page(va)];
+	dma_addr_t addr = 0;
 
 	if (span->dma)
 		return span->dma[span_page(va)];
-	return phyr_window_addr(&odp->window, va - odp->base,
-				PFN_PHYS(entry_pfn(span->pfns[span_page(va)])));
+	if (entry & HMM_PFN_P2PDMA_BUS) {
+		phyr_window_peer(win, hmm_pfn_to_page(entry), &addr);
+		return addr;
+	}
+	return phyr_window_addr(win, va - span->odp->base,
+				PFN_PHYS(entry_pfn(entry)));
 }
 
 /**

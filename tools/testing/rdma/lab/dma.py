@@ -34,14 +34,15 @@ IOMMUS = {
     "caching": Setup((INTEL + ",caching-mode=on",), ("iommu.passthrough=0",),
                      "the IOTLB is flushed after mapping, too"),
     "passthrough": Setup((INTEL,), ("iommu.passthrough=1",),
-                         "it translates nothing; edu and the port `peer` are behind one switch"),
+                         "it translates nothing; edu, ports `peer` and `peer2` are behind one switch"),
 }
 
-# For another function beside edu: --device ivshmem-plain,bus=peer,...
+# For other functions beside edu: --device ivshmem-plain,bus=peer,...
 SWITCH = ("pcie-root-port,id=root,chassis=1,slot=0",
           "x3130-upstream,id=switch,bus=root",
           "xio3130-downstream,id=edu,bus=switch,chassis=2,slot=0",
-          "xio3130-downstream,id=peer,bus=switch,chassis=3,slot=0")
+          "xio3130-downstream,id=peer,bus=switch,chassis=3,slot=0",
+          "xio3130-downstream,id=peer2,bus=switch,chassis=4,slot=0")
 
 # What the unpatched kernel's headers and configuration lack
 STOCK = """\

@@ -12,7 +12,7 @@ HELP = ("real DMA in the VM by the edu device: without IOMMU, strict, lazy, cach
 
 EVERYTHING = ("dma_*",)
 SETUP = "dma_setup"
-P2P = "dma_p2p"
+P2P = ("dma_p2p", "dma_p2p_odp")
 # What the kernel makes of each --iommu: the type of the device's domain
 TYPES = {"none": b"", "strict": b"DMA", "lazy": b"DMA-FQ", "caching": b"DMA",
          "passthrough": b"identity"}
@@ -25,8 +25,8 @@ class Case(NamedTuple):
     programs: tuple = ()        # all of them
     complaint: str = ""         # of the kernel's, which has to be there
     debug: tuple = ()           # programs for the debug kernel; none: not there
-    peer: tuple = ()            # QEMU's arguments: ivshmem is there, beside edu
-    p2p: bool = True            # PCI lets edu reach its BAR
+    peer: tuple = ()            # QEMU's arguments: ivshmem and NVMe are there, beside edu
+    p2p: bool = True            # PCI lets edu reach their BARs
     cmdline: tuple = ()         # more for the kernel
 
 
@@ -36,7 +36,8 @@ DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_dmabuf"
 
 # Through the host bridge of this processor PCI functions reach each other
 ZEN = "-cpu max,family=23"
-BESIDE = "ivshmem-plain,memdev=bar"
+BESIDE = ("ivshmem-plain,memdev=bar", "nvme,serial=cmb,cmb_size_mb=16")
+BELOW = (f"{BESIDE[0]},bus=peer", f"{BESIDE[1]},bus=peer2")
 BAR = 16 << 20
 # The machine's IOMMU does not remap interrupts, which vfio asks for
 UNSAFE = "iommufd.allow_unsafe_interrupts=1"
@@ -54,11 +55,11 @@ CASES = {
     "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
     # By the IOVA, by the BAR's address (twice), by the switch, and not at all
-    "p2p-strict": Case("strict", programs=(P2P,), debug=(P2P,), peer=(ZEN, BESIDE)),
-    "p2p-host": Case("passthrough", programs=(P2P,), peer=(ZEN, BESIDE)),
-    "p2p-none": Case("none", programs=(P2P,), peer=(ZEN, BESIDE), cmdline=NOIOMMU),
-    "p2p-switch": Case("passthrough", programs=(P2P,), peer=(BESIDE + ",bus=peer",)),
-    "p2p-forbidden": Case("strict", programs=(P2P,), peer=(BESIDE,), p2p=False),
+    "p2p-strict": Case("strict", programs=P2P, debug=P2P, peer=(ZEN, *BESIDE)),
+    "p2p-host": Case("passthrough", programs=P2P, peer=(ZEN, *BESIDE)),
+    "p2p-none": Case("none", programs=P2P, peer=(ZEN, *BESIDE), cmdline=NOIOMMU),
+    "p2p-switch": Case("passthrough", programs=P2P, peer=BELOW),
+    "p2p-forbidden": Case("strict", programs=P2P, peer=BESIDE, p2p=False),
     "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-strict": Case("strict", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-passthrough": Case("passthrough", programs=("dma_bounce",), cmdline=BOUNCE),
@@ -73,7 +74,7 @@ def run(report):
             continue
         names = case.debug if debug else case.programs
         names = [SETUP, *names] if names else [name for name in verbs.tests(folder, EVERYTHING)
-                                               if name != P2P]
+                                               if name not in P2P]
         variables = {b"DMA_TYPE": TYPES[case.iommu],
                      b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
         # A page freed while the IOMMU still maps it is a bug, and told as one
