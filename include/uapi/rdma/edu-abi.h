@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The driver-specific methods of the edu device. Nothing else is particular
- * about it: a context, a PD and an MR have no driver data.
+ * What is particular about the edu device: a page of its BAR that each context
+ * has, and methods of its own. A PD and an MR have no driver data.
  */
 #ifndef EDU_ABI_USER_H
 #define EDU_ABI_USER_H
@@ -10,6 +10,15 @@
 #include <rdma/ib_user_ioctl_cmds.h>
 
 #define EDU_ABI_VERSION 1
+
+/*
+ * @page_offset: of the page, for mmap() of the context's file, shared, and for
+ * UVERBS_METHOD_DMABUF_ALLOC. It takes accesses of 4 and of 8 bytes, reads as
+ * all ones, and writes to it are lost.
+ */
+struct edu_alloc_ucontext_resp {
+	__aligned_u64 page_offset;
+};
 
 enum edu_pd_methods {
 	EDU_METHOD_PD_COPY = (1U << UVERBS_ID_NS_SHIFT),

@@ -27,6 +27,7 @@
 #include <rdma/uverbs_ioctl.h>
 
 struct ib_odp;
+struct p2pdma_provider;
 
 struct edu_dev {
 	struct ib_device ibdev;
@@ -82,9 +83,25 @@ struct edu_mr {
 	struct kref ref;
 };
 
+/**
+ * struct edu_ucontext - a context, and the page of the BAR that it has
+ * @ibucontext: what the core knows of it
+ * @page: what the core knows of the page; who refers to it is gone before the
+ *	context is, so it is freed with that
+ */
+struct edu_ucontext {
+	struct ib_ucontext ibucontext;
+	struct rdma_user_mmap_entry page;
+};
+
 static inline struct edu_dev *to_edu(struct ib_device *ibdev)
 {
 	return container_of(ibdev, struct edu_dev, ibdev);
+}
+
+static inline struct edu_ucontext *to_edu_ucontext(struct ib_ucontext *ctx)
+{
+	return container_of(ctx, struct edu_ucontext, ibucontext);
 }
 
 static inline struct edu_mr *to_edu_mr(struct ib_mr *ibmr)
@@ -93,6 +110,15 @@ static inline struct edu_mr *to_edu_mr(struct ib_mr *ibmr)
 }
 
 extern const struct uapi_definition edu_uapi_defs[];
+
+int edu_page_init(struct edu_dev *edu);
+int edu_alloc_ucontext(struct ib_ucontext *ctx, struct ib_udata *udata);
+void edu_dealloc_ucontext(struct ib_ucontext *ctx);
+int edu_mmap(struct ib_ucontext *ctx, struct vm_area_struct *vma);
+struct rdma_user_mmap_entry *
+edu_pgoff_to_mmap_entry(struct ib_ucontext *ctx, off_t offset);
+int edu_mmap_get_pfns(struct rdma_user_mmap_entry *entry, struct phys_vec *vec,
+		      struct p2pdma_provider **provider);
 
 struct ib_mr *edu_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 			      u64 iova, int access, struct ib_dmah *dmah,

@@ -24,10 +24,6 @@ static unsigned int dma_bits = 28;
 module_param(dma_bits, uint, 0444);
 MODULE_PARM_DESC(dma_bits, "bits of the device's dma_mask property (default: 28)");
 
-struct edu_ucontext {
-	struct ib_ucontext ibucontext;
-};
-
 struct edu_pd {
 	struct ib_pd ibpd;
 };
@@ -81,15 +77,6 @@ static enum rdma_link_layer edu_get_link_layer(struct ib_device *ibdev,
 	return IB_LINK_LAYER_UNSPECIFIED;
 }
 
-static int edu_alloc_ucontext(struct ib_ucontext *ctx, struct ib_udata *udata)
-{
-	return ib_no_udata_io(udata);
-}
-
-static void edu_dealloc_ucontext(struct ib_ucontext *ctx)
-{
-}
-
 static int edu_alloc_pd(struct ib_pd *pd, struct ib_udata *udata)
 {
 	return ib_no_udata_io(udata);
@@ -100,7 +87,7 @@ static int edu_dealloc_pd(struct ib_pd *pd, struct ib_udata *udata)
 	return 0;
 }
 
-/* Nothing of the device is mapped by a process, so all can go at any time. */
+/* The core takes the page away, and no process has more of the device mapped. */
 static void edu_disassociate_ucontext(struct ib_ucontext *ctx)
 {
 }
@@ -123,6 +110,9 @@ static const struct ib_device_ops edu_ops = {
 	.disassociate_ucontext = edu_disassociate_ucontext,
 	.get_link_layer = edu_get_link_layer,
 	.get_port_immutable = edu_get_port_immutable,
+	.mmap = edu_mmap,
+	.mmap_get_pfns = edu_mmap_get_pfns,
+	.pgoff_to_mmap_entry = edu_pgoff_to_mmap_entry,
 	.query_device = edu_query_device,
 	.query_port = edu_query_port,
 	.reg_user_mr = edu_reg_user_mr,
@@ -184,7 +174,9 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		ret = PTR_ERR(edu->regs);
 		goto err_free;
 	}
-	ret = edu_dma_init(edu);
+	ret = edu_page_init(edu);
+	if (!ret)
+		ret = edu_dma_init(edu);
 	if (ret)
 		goto err_free;
 	ret = edu_register(edu);
