@@ -8,17 +8,13 @@
  * kernel's that is lost, the debug kernel finds when all tests are over.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "edu.h"
 #include "inject.h"
 #include "ktap.h"
 #include "resources.h"
-#include "textfile.h"
+#include "trace.h"
 
 #define KIB	1024UL
 #define MIB	(1024 * KIB)
@@ -33,60 +29,6 @@
 #define DMABUF_ROUNDS	2	/* a new dma-buf for each try takes long */
 
 #define ODP	(EDU_ACCESS | IBV_ACCESS_ON_DEMAND)
-
-/* A trace of our own, of what the IOMMU is told to map and to unmap. */
-#define TRACING	"/sys/kernel/debug/tracing/instances/dma_fail"
-
-/* Bytes, and the address that came first. */
-struct mapped {
-	unsigned long long mapped, unmapped, first;
-};
-
-static int trace_start(void)
-{
-	int err = mkdir(TRACING, 0700) && errno != EEXIST ? -errno : 0;
-
-	if (!err)
-		err = write_text("4096", TRACING "/buffer_size_kb");
-	if (!err)
-		err = write_text("1", TRACING "/events/iommu/map/enable");
-	if (!err)
-		err = write_text("1", TRACING "/events/iommu/unmap/enable");
-	return err;
-}
-
-static void count_line(struct mapped *m, const char *line)
-{
-	unsigned long long first, last, size, unmapped;
-	const char *text;
-
-	text = strstr(line, ": map: IOMMU: iova=");
-	if (text && sscanf(text, ": map: IOMMU: iova=%llx - %llx paddr=%*x size=%llu",
-			   &first, &last, &size) == 3) {
-		if (!m->mapped)
-			m->first = first;
-		m->mapped += size;
-	}
-	text = strstr(line, ": unmap: IOMMU: iova=");
-	if (text && sscanf(text, ": unmap: IOMMU: iova=%llx - %llx size=%llu unmapped_size=%llu",
-			   &first, &last, &size, &unmapped) == 4)
-		m->unmapped += unmapped;
-}
-
-/* What was mapped and unmapped since the last call. */
-static struct mapped trace_take(void)
-{
-	struct mapped m = { 0 };
-	char line[512];
-	FILE *f = fopen(TRACING "/trace", "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		count_line(&m, line);
-	if (f)
-		fclose(f);
-	write_text("", TRACING "/trace");	/* empties it */
-	return m;
-}
 
 struct fail_test {
 	const char *name, *memory;
