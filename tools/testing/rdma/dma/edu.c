@@ -11,14 +11,14 @@
 
 struct rdma_dev edu;
 
-int edu_open(struct rdma_dev *dev)
+int edu_open_nth(struct rdma_dev *dev, int nth)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
 	int i;
 
 	memset(dev, 0, sizeof(*dev));
 	for (i = 0; list && list[i] && !dev->ctx; i++)
-		if (edudv_is_supported(list[i]))
+		if (edudv_is_supported(list[i]) && !nth--)
 			dev->ctx = ibv_open_device(list[i]);
 	if (list)
 		ibv_free_device_list(list);
@@ -31,6 +31,11 @@ int edu_open(struct rdma_dev *dev)
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+int edu_open(struct rdma_dev *dev)
+{
+	return edu_open_nth(dev, 0);
 }
 
 void edu_close(struct rdma_dev *dev)

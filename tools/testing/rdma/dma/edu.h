@@ -21,6 +21,8 @@
 extern struct rdma_dev edu;
 
 int edu_open(struct rdma_dev *dev);
+/* The same of the second one and so on, where QEMU has more: from 0. */
+int edu_open_nth(struct rdma_dev *dev, int nth);
 void edu_close(struct rdma_dev *dev);
 
 /* The type of the device's IOMMU domain, empty without an IOMMU. */

@@ -60,6 +60,11 @@ STOCK_ODP = paths.TOP / "bench/stock/edu_odp.c"     # in place of the driver's
 BITS = 64
 
 
+def function(bits):
+    """The edu function with so many address bits, for QEMU."""
+    return f"edu,dma_mask={(1 << bits) - 1:#x}"
+
+
 def machine(iommu="none", edu=None):
     """(devices for QEMU, words for the kernel's command line).
 
@@ -67,11 +72,10 @@ def machine(iommu="none", edu=None):
     """
     devices, cmdline, _ = IOMMUS[iommu]
     if edu:
-        function = f"edu,dma_mask={(1 << edu) - 1:#x}"
         if iommu == "passthrough":
-            devices += (*SWITCH, function + ",bus=edu")
+            devices += (*SWITCH, function(edu) + ",bus=edu")
         else:
-            devices += (function,)
+            devices += (function(edu),)
     return list(devices), list(cmdline)
 
 

@@ -3,6 +3,7 @@
 
 from typing import NamedTuple
 
+import dma
 import klog
 import programs
 from suites import dmabuf, verbs
@@ -13,6 +14,7 @@ HELP = ("real DMA in the VM by the edu device: without IOMMU, strict, lazy, cach
 EVERYTHING = ("dma_*",)
 SETUP = "dma_setup"
 P2P = ("dma_p2p", "dma_p2p_odp")
+EXPORT = ("dma_export",)
 # What the kernel makes of each --iommu: the type of the device's domain
 TYPES = {"none": b"", "strict": b"DMA", "lazy": b"DMA-FQ", "caching": b"DMA",
          "passthrough": b"identity"}
@@ -25,8 +27,9 @@ class Case(NamedTuple):
     programs: tuple = ()        # all of them
     complaint: str = ""         # of the kernel's, which has to be there
     debug: tuple = ()           # programs for the debug kernel; none: not there
-    peer: tuple = ()            # QEMU's arguments: ivshmem and NVMe are there, beside edu
-    p2p: bool = True            # PCI lets edu reach their BARs
+    peer: tuple = ()            # QEMU's arguments: other functions are there, beside edu
+    p2p: bool = True            # PCI lets them reach each other's BARs
+    rxe: bool = False           # rxe is there, too
     cmdline: tuple = ()         # more for the kernel
 
 
@@ -39,6 +42,7 @@ ZEN = "-cpu max,family=23"
 BESIDE = ("ivshmem-plain,memdev=bar", "nvme,serial=cmb,cmb_size_mb=16")
 BELOW = (f"{BESIDE[0]},bus=peer", f"{BESIDE[1]},bus=peer2")
 BAR = 16 << 20
+SECOND = dma.function(dma.BITS)
 # The machine's IOMMU does not remap interrupts, which vfio asks for
 UNSAFE = "iommufd.allow_unsafe_interrupts=1"
 NOIOMMU = ("vfio.enable_unsafe_noiommu_mode=1",)
@@ -60,6 +64,10 @@ CASES = {
     "p2p-none": Case("none", programs=P2P, peer=(ZEN, *BESIDE), cmdline=NOIOMMU),
     "p2p-switch": Case("passthrough", programs=P2P, peer=BELOW),
     "p2p-forbidden": Case("strict", programs=P2P, peer=BESIDE, p2p=False),
+    # The BAR of edu itself, in the hands of rxe and of a second edu
+    "export-strict": Case("strict", programs=EXPORT, debug=EXPORT, peer=(ZEN, SECOND), rxe=True),
+    "export-switch": Case("passthrough", programs=EXPORT, peer=(f"{SECOND},bus=peer",), rxe=True),
+    "export-forbidden": Case("strict", programs=EXPORT, peer=(SECOND,), p2p=False, rxe=True),
     "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-strict": Case("strict", programs=("dma_bounce",), cmdline=BOUNCE),
     "bounce-passthrough": Case("passthrough", programs=("dma_bounce",), cmdline=BOUNCE),
@@ -74,23 +82,25 @@ def run(report):
             continue
         names = case.debug if debug else case.programs
         names = [SETUP, *names] if names else [name for name in verbs.tests(folder, EVERYTHING)
-                                               if name not in P2P]
+                                               if name not in P2P + EXPORT]
         variables = {b"DMA_TYPE": TYPES[case.iommu],
                      b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
         # A page freed while the IOMMU still maps it is a bug, and told as one
         cmdline = [verbs.CMA, *case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
         devices, cpus = [], 2
         if case.peer:
+            variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
+            devices = [*case.peer]
+        if case.programs == P2P:
             # With two, QEMU 7.2 now and then loses a request to edu when the other
             # disables the peer's memory; it seems to, as the memory map changes
             cpus = 1
-            variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
             cmdline.append(UNSAFE)
-            devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *case.peer]
+            devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *devices]
         result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
                                     variables=variables, iommu=case.iommu, edu=case.bits,
                                     devices=devices, cpus=cpus, cmdline=cmdline, mem="3G",
-                                    network=False,
+                                    network=case.rxe,
                                     expect=case.complaint or None)
         faults = klog.faults(result.kernel_log)
         report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)
