@@ -24,7 +24,6 @@
 #define _LINUX_PHYR_DMA_H
 
 #include <linux/dma-mapping.h>
-#include <linux/pci-p2pdma.h>
 #include <linux/phyr.h>
 
 /* One contiguous DMA range, or an error; else as few as the device allows. */
@@ -116,6 +115,19 @@ struct phyr_window {
 	struct dma_iova_state	state;
 };
 
+/**
+ * enum phyr_peer - how a device reaches a page that is MMIO of another
+ * @PHYR_PEER_LINK: at its place in the window, linked (or mapped, if each page is)
+ *	with DMA_ATTR_MMIO
+ * @PHYR_PEER_ADDR: at an address that needs no mapping
+ * @PHYR_PEER_NONE: not at all
+ */
+enum phyr_peer {
+	PHYR_PEER_LINK,
+	PHYR_PEER_ADDR,
+	PHYR_PEER_NONE,
+};
+
 int phyr_window_open(struct phyr_window *win, struct device *dev, size_t size,
 		     enum dma_data_direction dir);
 void phyr_window_close(struct phyr_window *win);
@@ -124,8 +136,8 @@ int phyr_window_link(struct phyr_window *win, size_t offset,
 		     unsigned long attrs);
 int phyr_window_sync(struct phyr_window *win, size_t offset, size_t size);
 void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size);
-enum pci_p2pdma_map_type phyr_window_peer(const struct phyr_window *win,
-					  struct page *page, dma_addr_t *addr);
+enum phyr_peer phyr_window_peer(const struct phyr_window *win, struct page *page,
+				dma_addr_t *addr);
 dma_addr_t phyr_window_addr(const struct phyr_window *win, size_t offset,
 			    phys_addr_t phys);
 

@@ -602,6 +602,7 @@ void phyr_dma_seek(struct phyr_dma_cursor *cur, const struct phyr_dma *dma,
 	u64 total = dma->nr_pages << PAGE_SHIFT;
 
 	cur->dma = dma;
+	cur->len = 0;
 	if (offset >= total) {
 		cur->at = (struct phyr_cursor) {};
 		return;

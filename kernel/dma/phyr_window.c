@@ -19,9 +19,9 @@
  * The process goes on using the memory, so nothing is ever bounced, and caches
  * are coherent: devices that need more cannot have a window.
  *
- * Pages can be MMIO of a PCI device, which another one reaches through the host
- * bridge, in the same ways as RAM, or by a bus address; then nothing is linked
- * (phyr_window_peer()).
+ * Pages can be MMIO of a PCI device. What another one reaches through the host
+ * bridge is linked or mapped like RAM, what it reaches by a bus address, or
+ * without an IOMMU, has an address of its own (phyr_window_peer()).
  *
  * Locking: none here. Linking and unlinking do not sleep, for their callers hold
  * the lock that the MMU notifier takes. The caller keeps others off the part of
@@ -226,25 +226,46 @@ void phyr_window_unlink(struct phyr_window *win, size_t offset, size_t size)
 }
 EXPORT_SYMBOL_GPL(phyr_window_unlink);
 
+/*
+ * The window was made for RAM, all of which the device reaches: not so MMIO. To ask
+ * is to map it, of which nothing is kept where unmapping does nothing.
+ */
+static enum phyr_peer phyr_window_map_peer(const struct phyr_window *win,
+					   phys_addr_t phys, dma_addr_t *addr)
+{
+	*addr = dma_map_phys(win->dev, phys, PAGE_SIZE, win->dir,
+			     DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT);
+	return dma_mapping_error(win->dev, *addr) ? PHYR_PEER_NONE :
+						    PHYR_PEER_ADDR;
+}
+
 /**
- * phyr_window_peer - how the device reaches a page
+ * phyr_window_peer - how the device reaches a page that is MMIO of another
  * @win: the window
- * @page: the page, which stays meanwhile
- * @addr: gets the DMA address where that is PCI_P2PDMA_MAP_BUS_ADDR
+ * @page: the page, of which is_pci_p2pdma_page() holds, and which stays meanwhile
+ * @addr: gets the DMA address where this returns PHYR_PEER_ADDR
  *
+ * Asks PCI, which may say: through the host bridge, or by a bus address.
  * Context: any; does not sleep.
  *
- * Return: PCI_P2PDMA_MAP_NONE for RAM; of MMIO of a PCI device, what PCI says.
+ * Return: &enum phyr_peer.
  */
-enum pci_p2pdma_map_type phyr_window_peer(const struct phyr_window *win,
-					  struct page *page, dma_addr_t *addr)
+enum phyr_peer phyr_window_peer(const struct phyr_window *win, struct page *page,
+				dma_addr_t *addr)
 {
 	struct pci_p2pdma_map_state state = {};
-	enum pci_p2pdma_map_type type = pci_p2pdma_state(&state, win->dev, page);
 
-	if (type == PCI_P2PDMA_MAP_BUS_ADDR)
+	switch (pci_p2pdma_state(&state, win->dev, page)) {
+	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+		if (win->how == PHYR_WINDOW_DIRECT)
+			return phyr_window_map_peer(win, page_to_phys(page), addr);
+		return PHYR_PEER_LINK;
+	case PCI_P2PDMA_MAP_BUS_ADDR:
 		*addr = pci_p2pdma_bus_addr_map(state.mem, page_to_phys(page));
-	return type;
+		return PHYR_PEER_ADDR;
+	default:
+		return PHYR_PEER_NONE;
+	}
 }
 EXPORT_SYMBOL_GPL(phyr_window_peer);
 
@@ -252,7 +273,7 @@ EXPORT_SYMBOL_GPL(phyr_window_peer);
  * phyr_window_addr - where the device sees a page of a window
  * @win: the window, any but PHYR_WINDOW_EACH
  * @offset: of the page in the window, in bytes
- * @phys: physical address of the page, which has no bus address of its own
+ * @phys: physical address of the page, which is RAM, or linked
  *
  * Context: any.
  *

@@ -90,6 +90,7 @@
 #include <linux/export.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
+#include <linux/iommu-dma.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -116,8 +117,8 @@
 #define ODP_SPAN_EMPTY	XA_MARK_0
 
 /*
- * What entries say of MMIO of a PCI device: the device reaches it as it does RAM,
- * by a bus address, or (both) not at all.
+ * What entries say of MMIO of a PCI device: that it is linked in the window, has
+ * an address that needs no mapping, or (both) that the device cannot reach it.
  */
 #define ODP_PEER	(HMM_PFN_P2PDMA | HMM_PFN_P2PDMA_BUS)
 
@@ -211,7 +212,7 @@ static unsigned long entry_pfn(unsigned long entry)
 	return entry & ~HMM_PFN_FLAGS;
 }
 
-/* Pages that are mapped one by one are the process's own, or not at all. */
+/* Pages that are mapped one by one are never bounced: the process goes on with them. */
 static unsigned long entry_attrs(unsigned long entry)
 {
 	return DMA_ATTR_REQUIRE_COHERENT |
@@ -648,7 +649,8 @@ err_unmap:
 		dma_unmap_phys(win->dev, span->dma[span_page(va)], size,
 			       win->dir, attrs);
 	}
-	return -ENOMEM;
+	/* IOVA may be used up for now. */
+	return use_dma_iommu(win->dev) ? -ENOMEM : -EIO;
 }
 
 /*
@@ -692,16 +694,16 @@ static bool span_lacks(const struct ib_odp_span *span,
 	       !(span->pfns[span_page(va)] & HMM_PFN_VALID);
 }
 
-/* What an entry is to say of MMIO of a PCI device. Keeps the bus address. */
+/* What an entry is to say of MMIO of a PCI device. Keeps an address of its own. */
 static unsigned long span_peer(struct ib_odp_span *span, unsigned long va,
 			       struct page *page)
 {
 	dma_addr_t addr;
 
 	switch (phyr_window_peer(&span->odp->window, page, &addr)) {
-	case PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
+	case PHYR_PEER_LINK:
 		return HMM_PFN_P2PDMA;
-	case PCI_P2PDMA_MAP_BUS_ADDR:
+	case PHYR_PEER_ADDR:
 		if (span->dma)
 			span->dma[span_page(va)] = addr;
 		return HMM_PFN_P2PDMA_BUS;
@@ -1250,7 +1252,8 @@ static dma_addr_t span_dma(const struct ib_odp_span *span, unsigned long va)
 	if (span->dma)
 		return span->dma[span_page(va)];
 	if (entry & HMM_PFN_P2PDMA_BUS) {
-		phyr_window_peer(win, hmm_pfn_to_page(entry), &addr);
+		WARN_ON_ONCE(phyr_window_peer(win, hmm_pfn_to_page(entry), &addr) !=
+			     PHYR_PEER_ADDR);
 		return addr;
 	}
 	return phyr_window_addr(win, va - span->odp->base,

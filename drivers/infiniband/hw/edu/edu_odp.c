@@ -268,6 +268,8 @@ int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
 		phys_addr_t phys;
 		int nr;
 
+		/* Also of the memory of another function */
+		flags |= FOLL_PCI_P2PDMA;
 		nr = get_user_pages_fast(index << PAGE_SHIFT, 1, flags, &page);
 		if (nr != 1)
 			return nr ?: -EFAULT;

@@ -509,8 +509,8 @@ static int try_itself(struct user *u)
 	return err;
 }
 
-/* The IOMMU, where it translates, was told of the page and of no other place. */
-static int check_trace(struct user *u)
+/* The IOMMU, where it translates, was told of the page first. */
+static int check_mapped(struct user *u)
 {
 	struct mapped m = trace_take();
 	u64 addr;
@@ -523,6 +523,17 @@ static int check_trace(struct user *u)
 	return -EBADMSG;
 }
 
+/* And it has the page no longer, though the MR is there. */
+static int check_unmapped(void)
+{
+	struct mapped m = trace_take();
+
+	if (!edu_is_translated() || m.unmapped == PAGE)
+		return 0;
+	ktap_diag("%llu bytes unmapped", m.unmapped);
+	return -EBADMSG;
+}
+
 /* By another function of the kind, which loses it when the context ends. */
 static int try_peer(struct user *u)
 {
@@ -531,13 +542,15 @@ static int try_peer(struct user *u)
 	if (!err)
 		err = user_edu(u, 1);
 	if (!err)
-		err = check_trace(u);
+		err = check_mapped(u);
 	if (!err)
 		err = works(u);
 	if (err)
 		return err;
+	trace_take();
 	edu_close(&u->page.owner);
-	return check_over(u, &u->edu);
+	err = check_unmapped();
+	return err ? err : check_over(u, &u->edu);
 }
 
 /* Another function, which PCI does not let at the BAR: there is no MR. */
@@ -625,8 +638,10 @@ static enum ktap_result run_failures(const void *arg)
 	if (result != KTAP_PASS)
 		return result;
 	err = page_open(&t.page, 0);
-	if (err)
+	if (err) {
+		page_close(&t.page);
 		return ktap_fail("set-up: %s", strerror(-err));
+	}
 	holdings_now(&t.held);
 	result = inject_each(ROUNDS, &t, fail_one);
 	page_close(&t.page);

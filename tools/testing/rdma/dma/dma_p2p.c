@@ -16,6 +16,7 @@
 #include "bar.h"
 #include "edu.h"
 #include "ktap.h"
+#include "two.h"
 
 #define PAGE	4096UL
 #define MIB	(1024 * 1024UL)
@@ -30,52 +31,28 @@ static const u64 places[] = {
 	4 * MIB + PAGE - HEAD - 99, LEN - 1500,
 };
 
-struct two {
-	struct region bar, ram;
-};
-
-static void two_destroy(struct two *t)
+static int create(struct two *t, const struct memory_kind *kind)
 {
-	region_destroy(&t->bar);
-	region_destroy(&t->ram);
-}
+	struct region_attr attr = {
+		.kind = kind, .iova = &iova_far, .head = HEAD, .len = LEN,
+		.tail = 1, .access = EDU_ACCESS,
+	};
 
-static int two_create(struct two *t, const struct memory_kind *kind)
-{
-	int err;
-
-	memset(t, 0, sizeof(*t));
-	t->bar.mem.fd = -1;
-	t->ram.mem.fd = -1;
-	err = edu_region(&t->bar, kind, &iova_far, HEAD, LEN);
-	if (!err)
-		err = edu_region(&t->ram, memory_kind("scattered"), &iova_same, 17,
-				 64 * 1024);
-	if (err) {
-		two_destroy(t);
-		return err;
-	}
-	region_fill(&t->bar, 1);
-	region_fill(&t->ram, 2);
-	return 0;
+	return two_create(t, &attr);
 }
 
 /* Into the BAR, and out of it from another place. */
 static int copy_both(struct two *t, u64 at)
 {
-	int err = edu_copy_verify(&t->bar, at, &t->ram, 5, 1500);
+	int err = two_to_peer(t, at, 1500);
 
-	if (!err)
-		err = edu_copy_verify(&t->ram, 9000, &t->bar, LEN - at - 1500, 1500);
-	if (err)
-		ktap_diag("at %llu", (unsigned long long)at);
-	return err;
+	return err ? err : two_from_peer(t, LEN - at - 1500, 1500);
 }
 
 static enum ktap_result run_copy(const void *arg)
 {
 	struct two t;
-	int err = two_create(&t, arg);
+	int err = create(&t, arg);
 	size_t i;
 
 	if (err)
@@ -89,10 +66,10 @@ static enum ktap_result run_copy(const void *arg)
 /* A copy into the BAR that must end so. */
 static int expect(struct two *t, int want)
 {
-	int err = edu_copy(t->bar.mr, 0, t->ram.mr, 0, 100);
+	int err = edu_copy(t->peer.mr, 0, t->ram.mr, 0, 100);
 
 	if (err == want)
-		err = edu_copy(t->ram.mr, 200, t->bar.mr, 0, 100);
+		err = edu_copy(t->ram.mr, 200, t->peer.mr, 0, 100);
 	if (err == want)
 		return 0;
 	ktap_diag("%s instead of %s", strerror(-err), strerror(-want));
@@ -103,7 +80,7 @@ static int expect(struct two *t, int want)
 static enum ktap_result run_revoke(const void *arg)
 {
 	struct two t;
-	int i, err = two_create(&t, arg);
+	int i, err = create(&t, arg);
 
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
@@ -114,7 +91,7 @@ static enum ktap_result run_revoke(const void *arg)
 			err = expect(&t, -ENODEV);
 		vfio_enable_memory(&ivshmem, 1);
 		if (!err)
-			err = region_check_all(&t.bar);
+			err = region_check_all(&t.peer);
 	}
 	if (!err)
 		err = copy_both(&t, LEN - 1500);
@@ -128,7 +105,7 @@ static void *copy_on(void *arg)
 	int err;
 
 	do
-		err = edu_copy(t->bar.mr, 0, t->ram.mr, 0, 16 * 1024);
+		err = edu_copy(t->peer.mr, 0, t->ram.mr, 0, 16 * 1024);
 	while (!err);
 	return (void *)(long)err;
 }
@@ -139,7 +116,7 @@ static enum ktap_result run_revoke_running(const void *arg)
 	pthread_t thread;
 	void *res = NULL;
 	struct two t;
-	int err = two_create(&t, arg);
+	int err = create(&t, arg);
 
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
@@ -160,12 +137,12 @@ static enum ktap_result run_revoke_running(const void *arg)
 static enum ktap_result run_close(const void *arg)
 {
 	struct two t;
-	int err = two_create(&t, &bar);
+	int err = create(&t, &bar);
 
 	(void)arg;
 	if (err)
 		return ktap_fail("set-up: %s", strerror(-err));
-	bar_close_under(&t.bar);
+	bar_close_under(&t.peer);
 	err = expect(&t, -ENODEV);
 	two_destroy(&t);
 	if (ivshmem_open())

@@ -16,35 +16,42 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "edu.h"
 #include "ktap.h"
+#include "resources.h"
+#include "textfile.h"
+#include "two.h"
 
 #define PAGE	4096UL
 #define RW	(PROT_READ | PROT_WRITE)
+#define ODP	(EDU_ACCESS | IBV_ACCESS_ON_DEMAND)
 
-/* The process's own pages, the function's, its own again. */
+#define FUNCTIONS	"/sys/bus/pci/devices/"
+#define NVME		"/sys/bus/pci/drivers/nvme/"
+
+/* The process's own page, the function's, its own again. */
 #define PEER	PAGE
 #define AFTER	(PEER + 2 * PAGE)
 #define SIZE	(AFTER + PAGE)
 
-static char allocate[256];
+/* The function's address, and its file to map memory of. */
+static char function[32], allocate[128];
 
-static int find_peer(void)
+static int find_function(void)
 {
 	glob_t found;
 	int err = -ENODEV;
 
 	if (system("modprobe -q nvme"))
 		return -ENODEV;
-	if (!glob("/sys/bus/pci/devices/*/p2pmem/allocate", 0, NULL, &found)) {
+	if (!glob(FUNCTIONS "*/p2pmem/allocate", 0, NULL, &found)) {
 		snprintf(allocate, sizeof(allocate), "%s", found.gl_pathv[0]);
-		err = 0;
+		err = sscanf(allocate, FUNCTIONS "%31[^/]", function) == 1 ? 0 : -ENODEV;
 		globfree(&found);
 	}
 	return err;
 }
 
-static int map_peer(unsigned char *at)
+static int map_function(unsigned char *at)
 {
 	int fd = open(allocate, O_RDWR), err = 0;
 
@@ -56,205 +63,214 @@ static int map_peer(unsigned char *at)
 	return err;
 }
 
+static int map_own(unsigned char *at)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+	return mmap(at, AFTER - PEER, RW, flags, -1, 0) == at ? 0 : -errno;
+}
+
 static int map_mixed(struct memory *mem)
 {
-	mem->base = mmap(NULL, mem->size, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (mem->base == MAP_FAILED) {
-		mem->base = NULL;
+	unsigned char *map = mmap(NULL, mem->size, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED)
 		return -errno;
-	}
-	return map_peer(mem->base + PEER);
+	mem->base = map;
+	return map_function(map + PEER);
 }
 
 static const struct memory_kind mixed = { "mixed", PAGE, .map = map_mixed };
 
-struct two {
-	struct region peer, ram;
-};
-
-static void two_destroy(struct two *t)
+static int create(struct two *t)
 {
-	region_destroy(&t->peer);
-	region_destroy(&t->ram);
-}
-
-static int two_create(struct two *t)
-{
-	struct region_attr attr = {
-		.kind = &mixed, .iova = &iova_same, .len = SIZE,
-		.access = EDU_ACCESS | IBV_ACCESS_ON_DEMAND,
+	const struct region_attr attr = {
+		.kind = &mixed, .iova = &iova_same, .len = SIZE, .access = ODP,
 	};
-	int err;
 
-	memset(t, 0, sizeof(*t));
-	t->peer.mem.fd = -1;
-	t->ram.mem.fd = -1;
-	err = region_create(&t->peer, &edu, &attr);
-	if (!err)
-		err = edu_region(&t->ram, memory_kind("scattered"), &iova_same, 17,
-				 64 * 1024);
-	if (err) {
-		two_destroy(t);
-		return err;
-	}
-	region_fill(&t->peer, 1);
-	region_fill(&t->ram, 2);
-	return 0;
+	return two_create(t, &attr);
 }
 
-static int copy_both(struct two *t, u64 at, u64 len)
+/* Of the function's pages and over both their ends; pages come in to be read first. */
+static int copy_some(struct two *t)
 {
-	int err = edu_copy_verify(&t->peer, at, &t->ram, 5, len);
+	int err = two_from_peer(t, PEER - 100, 300);
 
 	if (!err)
-		err = edu_copy_verify(&t->ram, 9000, &t->peer, at, len);
+		err = two_to_peer(t, PEER - 100, 300);
+	if (!err)
+		err = two_to_peer(t, AFTER - 1, 2);
+	return err ? err : two_from_peer(t, AFTER - 1000, 1500);
+}
+
+/* The device's pages are where the process has them. */
+static int check(struct ibv_mr *mr, u64 at_least)
+{
+	struct edudv_check check;
+	int err = -edudv_check_mr(mr, &check);
+
+	if (!err && check.pages < at_least)
+		err = -ERANGE;
 	if (err)
-		ktap_diag("%llu bytes at %llu", (unsigned long long)len,
-			  (unsigned long long)at);
+		ktap_diag("what the device has: %s", strerror(-err));
 	return err;
 }
 
-/* In the function's pages, and over both their ends. */
-static int copy_some(struct two *t)
+static int copy(struct two *t)
 {
-	int err = copy_both(t, PEER + PAGE - 7, 1500);
+	int err = copy_some(t);
 
 	if (!err)
-		err = copy_both(t, PEER - 100, 300);
-	return err ? err : copy_both(t, AFTER - 1, 2);
-}
-
-static enum ktap_result result(int err)
-{
-	return err ? ktap_fail("%s", strerror(-err)) : KTAP_PASS;
-}
-
-static enum ktap_result run_copy(const void *arg)
-{
-	struct two t;
-	int err = two_create(&t);
-
-	(void)arg;
-	if (!err)
-		err = copy_some(&t);
-	if (!err)
-		err = copy_both(&t, 1, SIZE - 2);
-	two_destroy(&t);
-	return result(err);
+		err = two_to_peer(t, 1, SIZE - 2);
+	return err ? err : check(t->peer.mr, SIZE / PAGE);
 }
 
 /* All of the region is brought in at once, by advice. */
-static enum ktap_result run_prefetch(const void *arg)
+static int prefetch(struct two *t)
 {
-	struct ibv_sge sge;
-	struct two t;
-	int err = two_create(&t);
+	struct ibv_sge sge = region_sge(&t->peer, 0, SIZE);
+	int err = -ibv_advise_mr(edu.pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+				 IBV_ADVISE_MR_FLAG_FLUSH, &sge, 1);
 
-	(void)arg;
-	if (!err) {
-		sge = region_sge(&t.peer, 0, SIZE);
-		err = -ibv_advise_mr(edu.pd, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
-				     IBV_ADVISE_MR_FLAG_FLUSH, &sge, 1);
-	}
 	if (!err)
-		err = copy_some(&t);
-	two_destroy(&t);
-	return result(err);
+		err = copy_some(t);
+	return err ? err : check(t->peer.mr, SIZE / PAGE);
 }
 
 /* The process has its own memory there, and then the function's again. */
-static enum ktap_result run_change(const void *arg)
+static int change(struct two *t)
 {
-	unsigned char *at;
-	struct two t;
-	int i, err = two_create(&t);
+	unsigned char *at = t->peer.mem.base + PEER;
+	int i, err = copy_some(t);
 
-	(void)arg;
-	at = t.peer.mem.base + PEER;
-	for (i = 0; !err && i < 3; i++) {
-		err = copy_some(&t);
-		if (!err && mmap(at, AFTER - PEER, RW,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
-			err = -errno;
-		region_fill(&t.peer, 2 * i);
+	for (i = 0; !err && i < 4; i++) {
+		err = i % 2 ? map_function(at) : map_own(at);
 		if (!err)
-			err = copy_some(&t);
-		if (!err)
-			err = map_peer(at);
-		region_fill(&t.peer, 2 * i + 1);
+			err = check(t->peer.mr, 0);
+		if (err)
+			break;
+		region_fill(&t->peer, i);
+		err = copy_some(t);
 	}
-	if (!err)
-		err = copy_some(&t);
-	two_destroy(&t);
-	return result(err);
+	return err;
 }
 
-/* Too much for the IOVA space: each page has an address of its own. */
-static enum ktap_result run_implicit(const void *arg)
+/* By a region of all memory, of which the IOVA space has too little for one span. */
+static int copy_implicit(struct two *t, struct ibv_mr *mr)
 {
-	struct ibv_mr *mr = ibv_reg_mr(edu.pd, NULL, SIZE_MAX,
-				       EDU_ACCESS | IBV_ACCESS_ON_DEMAND);
-	struct two t;
-	u64 at;
-	int err = two_create(&t);
+	u64 at = (uintptr_t)t->peer.addr + PEER - 100;
+	int err = edu_copy(t->ram.mr, 9000, mr, at, 300);
 
-	(void)arg;
-	if (!mr)
-		err = err ? err : -ENOMEM;
-	at = (uintptr_t)t.peer.addr + PEER - 100;
-	if (!err)
-		err = edu_copy(mr, at, t.ram.mr, 5, 300);
-	if (!err)
-		err = edu_copy(t.ram.mr, 9000, mr, at, 300);
 	if (!err) {
-		memcpy(region_model(&t.peer, PEER - 100), region_model(&t.ram, 5), 300);
-		memcpy(region_model(&t.ram, 9000), region_model(&t.ram, 5), 300);
-		err = region_check_all(&t.peer);
+		memcpy(region_model(&t->ram, 9000), region_model(&t->peer, PEER - 100), 300);
+		err = edu_copy(mr, at, t->ram.mr, 5, 300);
+		memcpy(region_model(&t->peer, PEER - 100), region_model(&t->ram, 5), 300);
 	}
 	if (!err)
-		err = region_check_all(&t.ram);
-	two_destroy(&t);
+		err = region_check_all(&t->peer);
+	if (!err)
+		err = region_check_all(&t->ram);
+	return err ? err : check(mr, 2);
+}
+
+static int implicit(struct two *t)
+{
+	struct ibv_mr *mr = ibv_reg_mr(edu.pd, NULL, SIZE_MAX, ODP);
+	int err = mr ? copy_implicit(t, mr) : -errno;
+
+	if (!err)
+		err = map_own(t->peer.mem.base + PEER);
+	if (!err) {
+		region_fill(&t->peer, 3);
+		err = copy_implicit(t, mr);
+	}
 	if (mr)
 		ibv_dereg_mr(mr);
-	return result(err);
+	return err;
+}
+
+/* The driver lets go of the function, and so do all who have its memory. */
+static int unbind(struct two *t)
+{
+	int err = copy_some(t), got = 0;
+
+	if (!err)
+		err = write_text(function, NVME "unbind");
+	if (err)
+		return err;
+	got = edu_copy(t->ram.mr, 0, t->peer.mr, PEER, 10);
+	if (got != -EFAULT)
+		ktap_diag("a copy: %s", strerror(-got));
+	/* There is nothing to compare with any more. */
+	err = edu_copy(t->ram.mr, 0, t->peer.mr, 0, 10);
+	if (!err)
+		err = write_text(function, NVME "bind");
+	return err ? err : got == -EFAULT ? 0 : -EBADMSG;
 }
 
 /* The device gets at the process's own pages, and at none of the function's. */
-static enum ktap_result run_forbidden(const void *arg)
+static int forbidden(struct two *t)
 {
-	struct two t;
-	int err = two_create(&t), got = 0;
+	int err, got = edu_copy(t->ram.mr, 0, t->peer.mr, PEER, 10);
 
-	(void)arg;
-	if (!err) {
-		got = edu_copy(t.ram.mr, 0, t.peer.mr, PEER, 10);
-		err = copy_both(&t, PEER - 1000, 1000);
-	}
+	if (got != -EREMOTEIO)
+		ktap_diag("a copy: %s", strerror(-got));
+	err = two_to_peer(t, PEER - 1000, 1000);
 	if (!err)
-		err = copy_both(&t, AFTER, 1000);
-	two_destroy(&t);
-	if (!err && got != -EREMOTEIO)
-		return ktap_fail("a copy: %s", strerror(-got));
-	return result(err);
+		err = two_from_peer(t, AFTER, 1000);
+	if (!err)
+		err = check(t->peer.mr, 2);
+	return err ? err : got == -EREMOTEIO ? 0 : -EBADMSG;
 }
+
+struct test {
+	int (*run)(struct two *t);
+	const char *name;
+};
+
+static enum ktap_result run(const void *arg)
+{
+	const struct test *test = arg;
+	struct holdings before;
+	struct two t;
+	int err;
+
+	holdings_now(&before);
+	err = create(&t);
+	if (err)
+		return ktap_fail("set-up: %s", strerror(-err));
+	err = test->run(&t);
+	two_destroy(&t);
+	if (err)
+		return ktap_fail("%s", strerror(-err));
+	return holdings_same(&before) ? KTAP_PASS : ktap_fail("something is left");
+}
+
+static const struct test allowed[] = {
+	{ copy,		"p2p_odp/copy" },
+	{ prefetch,	"p2p_odp/prefetch" },
+	{ change,	"p2p_odp/change" },
+	{ implicit,	"p2p_odp/implicit" },
+	{ unbind,	"p2p_odp/unbind" },
+};
+
+static const struct test not_allowed = { forbidden, "p2p_odp/forbidden" };
 
 int main(int argc, char **argv)
 {
-	const char *allowed = getenv("DMA_P2P");
-	int err = allowed ? find_peer() : -EINVAL;
+	const char *p2p = getenv("DMA_P2P");
+	int err = p2p ? find_function() : -EINVAL;
+	size_t i;
 
 	if (err) {
 		fprintf(stderr, "an NVMe controller with a CMB, and DMA_P2P set: %s\n",
 			strerror(-err));
 		return 1;
 	}
-	if (strcmp(allowed, "1")) {
-		ktap_add(run_forbidden, NULL, "p2p_odp/forbidden");
-	} else {
-		ktap_add(run_copy, NULL, "p2p_odp/copy");
-		ktap_add(run_prefetch, NULL, "p2p_odp/prefetch");
-		ktap_add(run_change, NULL, "p2p_odp/change");
-		ktap_add(run_implicit, NULL, "p2p_odp/implicit");
-	}
+	if (strcmp(p2p, "1"))
+		ktap_add(run, &not_allowed, not_allowed.name);
+	else
+		for (i = 0; i < ARRAY_SIZE(allowed); i++)
+			ktap_add(run, &allowed[i], allowed[i].name);
 	return edu_main(argc, argv);
 }

@@ -31,6 +31,7 @@ class Case(NamedTuple):
     p2p: bool = True            # PCI lets them reach each other's BARs
     rxe: bool = False           # rxe is there, too
     cmdline: tuple = ()         # more for the kernel
+    mem: str = "3G"
 
 
 # To compare the pages of gigabytes takes the debug kernel minutes
@@ -49,20 +50,25 @@ NOIOMMU = ("vfio.enable_unsafe_noiommu_mode=1",)
 # All that no IOMMU translates is bounced, or cannot be mapped
 BOUNCE = ("swiotlb=force",)
 
+# The kernel is loud about addresses that a device cannot reach
+BEYOND = r"WARNING: \S*kernel/dma/direct\.c"
+
 CASES = {
     "none": Case("none"),
     "strict": Case("strict", debug=DEBUG),
     "lazy": Case("lazy", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
     "caching": Case("caching", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
     "passthrough": Case("passthrough", programs=("dma_copy", "dma_size", "dma_stale", "dma_odp")),
-    # Without an IOMMU this kernel asks for no less than 32 bits, and is loud about more
-    "mask-none": Case("none", 32, ("dma_mask",), r"WARNING: \S*kernel/dma/direct\.c"),
+    # Without an IOMMU this kernel asks for no less than 32 bits, where there is more memory
+    "mask-none": Case("none", 32, ("dma_mask",), BEYOND),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
     # By the IOVA, by the BAR's address (twice), by the switch, and not at all
     "p2p-strict": Case("strict", programs=P2P, debug=P2P, peer=(ZEN, *BESIDE)),
     "p2p-host": Case("passthrough", programs=P2P, peer=(ZEN, *BESIDE)),
     "p2p-none": Case("none", programs=P2P, peer=(ZEN, *BESIDE), cmdline=NOIOMMU),
     "p2p-switch": Case("passthrough", programs=P2P, peer=BELOW),
+    # Of RAM it reaches all, and nothing beyond
+    "p2p-mask": Case("none", 31, P2P[1:], BEYOND, peer=(ZEN, BESIDE[1]), p2p=False, mem="2G"),
     "p2p-forbidden": Case("strict", programs=P2P, peer=BESIDE, p2p=False),
     # The BAR of edu itself, in the hands of rxe and of a second edu
     "export-strict": Case("strict", programs=EXPORT, debug=EXPORT, peer=(ZEN, SECOND), rxe=True),
@@ -99,7 +105,7 @@ def run(report):
             devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *devices]
         result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
                                     variables=variables, iommu=case.iommu, edu=case.bits,
-                                    devices=devices, cpus=cpus, cmdline=cmdline, mem="3G",
+                                    devices=devices, cpus=cpus, cmdline=cmdline, mem=case.mem,
                                     network=case.rxe,
                                     expect=case.complaint or None)
         faults = klog.faults(result.kernel_log)
