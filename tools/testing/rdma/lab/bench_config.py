@@ -2,7 +2,7 @@
 """The files in bench/perftest-configs/: one run of perftest each.
 
     program = ib_write_bw       which of perftest's programs
-    memory = small              registered memory: small or huge pages, odp, or dmabuf
+    memory = small              registered memory, see below
     sizes = 1 4K 1M             bytes of a message
 
 and, where it is to differ from what perftest does by itself,
@@ -13,6 +13,11 @@ and, where it is to differ from what perftest does by itself,
     mtu = 1024                  bytes of a packet
     vms = 2                     the server in one VM, the client in another
     options = --events          more for the program
+
+Memory is pinned in small or huge pages; or it is on-demand: odp, whose pages come
+in with the first messages, odp-prefetch, by advice before, odp-implicit, all of the
+process's as one region; or it is a dma-buf of heap (the system's), udmabuf, or bar
+(the server's is a PCI function's, by vfio).
 """
 
 import configparser
@@ -20,6 +25,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import bar
 import bench_report
 import paths
 import perftest
@@ -29,7 +35,9 @@ import userspace
 FOLDER = bench_report.SOURCE / "perftest-configs"
 NEEDED = ("program", "memory", "sizes")
 MEMORY = {"small": (), "huge": ("--use_hugepages",), "odp": ("--odp",),
-          "dmabuf": ("--use_dmabuf=system",)}
+          "odp-prefetch": ("--odp_prefetch",), "odp-implicit": ("--odp_implicit",),
+          "heap": ("--use_dmabuf=system",), "udmabuf": ("--use_dmabuf=udmabuf",), "bar": ()}
+SERVER = {"bar": (bar.OPTION,)}     # there is one for two programs
 TRANSPORTS = ("RC", "UC", "UD")
 MTUS = ("256", "512", "1024", "2048", "4096")
 # key: the option of perftest that takes its value
@@ -53,7 +61,8 @@ class Config(NamedTuple):
     def tests(self, *more):
         """A perftest.Test for each size."""
         return [perftest.Test(self.program, size, min(max(BYTES // size, FEWEST), MOST),
-                              (*MEMORY[self.memory], *self.options, *more))
+                              (*MEMORY[self.memory], *self.options, *more),
+                              SERVER.get(self.memory, ()))
                 for size in self.sizes]
 
 

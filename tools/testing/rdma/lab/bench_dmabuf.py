@@ -6,6 +6,7 @@ beside most figures is a pinned region of as many bytes.
 """
 
 
+import bar
 import bench_report as report
 import ui
 
@@ -35,11 +36,6 @@ REPEAT, QUICK_REPEAT = 5, 3
 MEM = "1G"
 WRITE_GOAL = 0.98           # of what a pinned region reaches
 
-BAR = 16 * MIB
-# vfio wants an IOMMU that remaps interrupts
-DEVICES = ["-device intel-iommu,intremap=on",
-           f"-object memory-backend-ram,id=bar,share=on,size={BAR} "
-           "-device ivshmem-plain,memdev=bar"]
 SCRIPT = 'echo 64 >/proc/sys/vm/nr_hugepages && exec "$0/dmabuf" "$@"'
 
 REG_TABLE = "One region, instructions"
@@ -73,7 +69,7 @@ def measure(flavour, quick):
     found, _log = report.measure(
         ["sh", "-c", SCRIPT, str(report.programs()), "-r", str(QUICK_REPEAT if quick else REPEAT)],
         cases(quick), flavour, f"Registering dma-bufs on {flavour}", "dmabuf", mem=MEM,
-        devices=DEVICES)
+        devices=bar.DEVICES)
     return found
 
 

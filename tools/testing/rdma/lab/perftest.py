@@ -24,6 +24,7 @@ class Test(NamedTuple):
     iterations: int
     options: tuple = ()         # more, for both programs
     server: tuple = ()          # and for the server alone
+    prefix: tuple = ()          # a command that runs the client, in one VM
 
     def argv(self, folder, device, port):
         return [f"{folder}/{self.program}", "-d", device, "-x", str(GID_INDEX), "-F",
@@ -96,7 +97,7 @@ def script(tests, server="rxe1", client="rxe0"):
         parts.append(_PAIR.format(
             number=number, port=port,
             server=shlex.join([*test.argv(folder, server, port), *test.server]),
-            client=shlex.join([*test.argv(folder, client, port), "127.0.0.1"])))
+            client=shlex.join([*test.prefix, *test.argv(folder, client, port), "127.0.0.1"])))
     return "".join(parts)
 
 

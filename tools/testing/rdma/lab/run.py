@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import NamedTuple
 
+import bar
 import paths
 import perftest
 import programs
@@ -41,20 +42,13 @@ class Operation(NamedTuple):
     atomic: bool = False        # reads and writes at once
 
 
-# Memory that is no RAM: the BAR of a function that vfio has, for which it wants an IOMMU
-FUNCTION = "0000:00:10.0"
-DEVICES = ("intel-iommu,intremap=on",
-           "-object memory-backend-ram,id=bar,share=on,size=16M "
-           "-device ivshmem-plain,memdev=bar,addr=0x10")
-
 MEMORY = (
     Memory("pinned, 4 KiB pages", "scattered", (), all_sizes=True),
     Memory("pinned, 2 MiB pages", "hugetlb", ("--use_hugepages",), all_sizes=True),
     Memory("on demand (ODP)", "odp_scattered", ("--odp",)),
     Memory("dma-buf, system heap", "heap", ("--use_dmabuf=system",)),
-    # One such function for two programs; and the CPU has no atomics that reach over PCI
-    Memory("dma-buf, PCI BAR (P2P)", "bar", (), (f"--use_dmabuf=vfio:{FUNCTION}/2",),
-           atomics=False),
+    # The CPU has no atomics that reach over PCI
+    Memory("dma-buf, PCI BAR (P2P)", "bar", (), (bar.OPTION,), atomics=False),
 )
 
 OPERATIONS = (
@@ -112,8 +106,7 @@ def script(folder, plan):
     return f"""
 echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
 echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages
-echo vfio-pci > /sys/bus/pci/devices/{FUNCTION}/driver_override
-echo {FUNCTION} > /sys/bus/pci/drivers_probe
+{bar.PREPARE}
 {perftest.script(tests_of(plan))}
 echo "=== datacheck"
 exec {datacheck(folder, plan)}
@@ -157,7 +150,7 @@ def run_vm(plan, kernel):
             ui.step("Running perftest and the data check in the VM", quiet=False,
                     watch=progress(plan, log)):
         result = vm.run(["/bin/sh", "-c", text], kernel=kernel, name="lab-run",
-                        devices=DEVICES, stdout=out.fileno())
+                        devices=bar.DEVICES, stdout=out.fileno())
     if result.panic:
         raise ui.LabError("the kernel panicked", log=result.kernel_log,
                           tail=result.panic.splitlines()[-20:])
