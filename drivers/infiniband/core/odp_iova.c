@@ -87,6 +87,7 @@
  * and comes back later. ib_odp_release() waits for no fault. A fault that wakes
  * up afterwards finds its span dead and the region closed, and leaves.
  */
+#include <linux/dma-mapping.h>
 #include <linux/export.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
