@@ -32,7 +32,7 @@ SIZES = {"udmabuf": (2 * MIB, 16 * MIB, 64 * MIB), "hugetlb": (2 * MIB, 16 * MIB
 WRITES = (8, 4 * KIB, 64 * KIB, MIB)
 REVOKED = (0, 1, 10, 100, 1000)
 QUICK_SIZE, QUICK_REVOKED = 16 * MIB, (0, 1, 100)
-REPEAT, QUICK_REPEAT = 5, 3
+REPEAT, QUICK_REPEAT = 9, 9
 MEM = "1G"
 WRITE_GOAL = 0.98           # of what a pinned region reaches
 

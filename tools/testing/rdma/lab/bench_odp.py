@@ -34,7 +34,7 @@ QUICK = ("pages:scattered:1", "pages:scattered:512", "pages:huge:512", f"reg:sca
 PAGE_WORDS = {"scattered": "{} x 4 KiB", "huge": "{} x 4 KiB, of 2 MiB pages"}
 WORDS = {"scattered": "4 KiB pages, scattered", "huge": "2 MiB pages", "sparse": "no page"}
 MEM, QUICK_MEM = "2G", "1G"
-REPEAT, QUICK_REPEAT = 5, 3
+REPEAT, QUICK_REPEAT = 7, 7
 
 SPARSE_GOAL = 64 * KIB      # at registration of 1 TiB
 WRITE_GOAL = 0.98           # of what a pinned region reaches

@@ -35,7 +35,7 @@ PAIRS, QUICK_PAIRS = 5, 3
 QUICK_CONFIGS = ("write", "read", "send")
 QUICK_SIZES = (64, 4 << 10, 1 << 20)
 # What a run does in vain (a retry, say) only adds: the least of so many counts
-COUNTS = 3
+COUNTS, QUICK_COUNTS = 3, 2
 # How far two counts of the same kernel are apart
 COUNT_SCATTER = 0.01
 HUGE_PAGES = 128
@@ -68,32 +68,35 @@ def woken_first(test):
     return test._replace(prefix=BEFORE_SERVER) if few else test
 
 
-def run(configs, flavour, counting, title):
-    """{(config name, size): messages a second, or why there is no figure}"""
+def run(configs, flavour, counts, title):
+    """{(config name, size): messages a second, or why there is no figure}
+
+    COUNTS: how often instructions are counted, or 0 for bandwidth.
+    """
     found = {}
     for vms, has_bar in ((1, True), (1, False), (2, False)):
         group = [config for config in configs
                  if config.vms == vms and (config.memory == "bar") == has_bar]
-        if group and not (counting and vms == 2):
-            found.update(run_group(group, flavour, counting, title, vms, has_bar))
+        if group and not (counts and vms == 2):
+            found.update(run_group(group, flavour, counts, title, vms, has_bar))
     return found
 
 
-def run_group(configs, flavour, counting, title, vms, has_bar):
+def run_group(configs, flavour, counts, title, vms, has_bar):
     """The same, of CONFIGS for as many VMs; memcpy's are under None."""
     keys, tests = [], []
-    for config in configs * (COUNTS if counting else 1):
-        sleeps = counting and not config.program.startswith("ib_write")
+    for config in configs * (counts or 1):
+        sleeps = counts and not config.program.startswith("ib_write")
         keys += [(config.name, size) for size in config.sizes]
         tests += map(woken_first, config.tests("--events")) if sleeps else config.tests()
     sizes = sorted({str(size) for _, size in keys}, key=int)
     floor = shlex.join([*COPY_ENV, f"{report.programs()}/copy", *sizes]) + "\n"
     script, peer = perftest.scripts(tests) if vms == 2 else (perftest.script(tests), None)
-    script = PREPARE + (bar.PREPARE if has_bar else "") + floor + (ONLY_WHEN_IDLE if counting else "") + script
+    script = PREPARE + (bar.PREPARE if has_bar else "") + floor + (ONLY_WHEN_IDLE if counts else "") + script
     more = {"peer": ["sh", "-c", PREPARE + peer]} if peer else {}
     more |= {"devices": bar.DEVICES} if has_bar else {}
     lines, _ = report.run(["sh", "-c", script], flavour, title + (", two VMs" if peer else ""),
-                          2 * len(tests) + len(sizes), "perftest", icount=counting, **more)
+                          2 * len(tests) + len(sizes), "perftest", icount=bool(counts), **more)
     found = {} if vms == 2 else {(None, copy["size"]): 1e9 / copy["ns"] for copy in
                                  (json.loads(line) for line in lines if line.startswith("{"))}
     for key, outcome in zip(keys, perftest.outcomes(tests, "\n".join(lines))):
@@ -111,7 +114,7 @@ def take_turns(configs, pairs):
     turns = []
     for number in range(pairs):
         order = report.KERNELS if number % 2 == 0 else report.KERNELS[::-1]
-        turns.append({flavour: run(configs, flavour, False,
+        turns.append({flavour: run(configs, flavour, 0,
                                    f"Turn {number + 1} of {pairs}: {flavour}")
                       for flavour in order})
     return turns
@@ -257,8 +260,9 @@ def main(argv):
                    for c in configs]
     about = report.facts(pairs=args.pairs)
     with report.timed():
-        counts = report.of_each(lambda flavour: run(configs, flavour, True,
-                                                    f"Counting instructions on {flavour}"))
+        counts = report.of_each(lambda flavour: run(
+            configs, flavour, QUICK_COUNTS if args.quick else COUNTS,
+            f"Counting instructions on {flavour}"))
         turns = take_turns(configs, args.pairs)
 
     counted = count_rows(configs, counts)
