@@ -26,7 +26,10 @@
 #include "trace.h"
 
 #define MAX_REPEAT	64
-#define MANY		1024	/* regions, for their memory to stand out */
+/* Regions, for their memory to stand out, and runs in all of them together. */
+#define MANY		1024
+#define FEW		8
+#define RUNS		(1024 * 1024UL)
 
 struct result {
 	u64 reg[MAX_REPEAT], dereg[MAX_REPEAT];
@@ -66,6 +69,17 @@ static void count_events(struct ibv_pd *pd, const struct memory *mem,
 	trace_stop();
 }
 
+/*
+ * As many as every kernel has room for: their number shows in the ids of the
+ * regions that come after, and so in the cost of those.
+ */
+static int how_many(const struct memory *mem)
+{
+	size_t nr = RUNS / mem->nr_runs;
+
+	return nr < FEW ? FEW : nr > MANY ? MANY : nr;
+}
+
 static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
 		    struct result *r)
 {
@@ -79,7 +93,7 @@ static void measure(struct ibv_pd *pd, const struct memory *mem, int repeat,
 	for (i = 0; i < repeat; i++)
 		gup_measure(mem, &r->pin[i], &r->unpin[i]);
 	count_events(pd, mem, r);
-	r->kernel_bytes = regions_memory(pd, mem, reg, MANY, &r->regions);
+	r->kernel_bytes = regions_memory(pd, mem, reg, how_many(mem), &r->regions);
 }
 
 static void print(const char *what, const struct memory *mem, int repeat,
