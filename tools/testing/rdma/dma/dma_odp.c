@@ -54,19 +54,6 @@ static int odp_huge_region(struct region *r, const char *kind, size_t len)
 	return region_create(r, &edu, &attr);
 }
 
-/* All pages that the device has are where the process has them. */
-static int check(struct region *r, u64 at_least)
-{
-	struct edudv_check check;
-	int err = -edudv_check_mr(r->mr, &check);
-
-	if (!err && check.pages < at_least) {
-		ktap_diag("%llu pages", (unsigned long long)check.pages);
-		err = -ERANGE;
-	}
-	return err;
-}
-
 /* A byte, over the end of a page, a chunk, and over the end of the last one. */
 static int copy_some(struct region *dst, struct region *src)
 {
@@ -109,7 +96,7 @@ static enum ktap_result run_copy(const void *arg)
 	}
 	if (!err) {
 		what = "what the device sees";
-		err = check(&r, 3);
+		err = edu_check_some(r.mr, 3);
 	}
 	region_destroy(&r);
 	region_destroy(&other);
@@ -130,12 +117,12 @@ static int use_and_lose(struct region *r, struct region *other, u64 seed)
 	if (!err)
 		err = edu_copy_verify(r, 2 * MIB - 1000, other, 0, 3000);
 	if (!err)
-		err = check(r, 3);
+		err = edu_check_some(r->mr, 3);
 	if (!err && madvise(r->mem.base, r->mem.size, MADV_DONTNEED))
 		err = -errno;
 	if (err)
 		return err;
-	err = check(r, 0);
+	err = edu_check_some(r->mr, 0);
 	if (err)
 		ktap_diag("pages that are gone");
 	return err;
@@ -183,7 +170,7 @@ static enum ktap_result run_cut(const void *arg)
 		err = copy_some(&r, &other);
 	}
 	if (!err)
-		err = check(&r, 3);
+		err = edu_check_some(r.mr, 3);
 	if (!err) {
 		what = "the cut";
 		if (madvise(r.mem.base + hole, PAGE, MADV_DONTNEED))
@@ -195,7 +182,7 @@ static enum ktap_result run_cut(const void *arg)
 	if (!err)
 		err = edu_copy_verify(&r, hole + 10, &other, 0, 5000);
 	if (!err)
-		err = check(&r, 1);
+		err = edu_check_some(r.mr, 1);
 	region_destroy(&r);
 	region_destroy(&other);
 	return result(err, what);

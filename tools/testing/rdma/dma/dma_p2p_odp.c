@@ -103,26 +103,13 @@ static int copy_some(struct two *t)
 	return err ? err : two_from_peer(t, AFTER - 1000, 1500);
 }
 
-/* The device's pages are where the process has them. */
-static int check(struct ibv_mr *mr, u64 at_least)
-{
-	struct edudv_check check;
-	int err = -edudv_check_mr(mr, &check);
-
-	if (!err && check.pages < at_least)
-		err = -ERANGE;
-	if (err)
-		ktap_diag("what the device has: %s", strerror(-err));
-	return err;
-}
-
 static int copy(struct two *t)
 {
 	int err = copy_some(t);
 
 	if (!err)
 		err = two_to_peer(t, 1, SIZE - 2);
-	return err ? err : check(t->peer.mr, SIZE / PAGE);
+	return err ? err : edu_check_some(t->peer.mr, SIZE / PAGE);
 }
 
 /* All of the region is brought in at once, by advice. */
@@ -134,7 +121,7 @@ static int prefetch(struct two *t)
 
 	if (!err)
 		err = copy_some(t);
-	return err ? err : check(t->peer.mr, SIZE / PAGE);
+	return err ? err : edu_check_some(t->peer.mr, SIZE / PAGE);
 }
 
 /* The process has its own memory there, and then the function's again. */
@@ -146,7 +133,7 @@ static int change(struct two *t)
 	for (i = 0; !err && i < 4; i++) {
 		err = i % 2 ? map_function(at) : map_own(at);
 		if (!err)
-			err = check(t->peer.mr, 0);
+			err = edu_check_some(t->peer.mr, 0);
 		if (err)
 			break;
 		region_fill(&t->peer, i);
@@ -170,7 +157,7 @@ static int copy_implicit(struct two *t, struct ibv_mr *mr)
 		err = region_check_all(&t->peer);
 	if (!err)
 		err = region_check_all(&t->ram);
-	return err ? err : check(mr, 2);
+	return err ? err : edu_check_some(mr, 2);
 }
 
 static int implicit(struct two *t)
@@ -219,7 +206,7 @@ static int forbidden(struct two *t)
 	if (!err)
 		err = two_from_peer(t, AFTER, 1000);
 	if (!err)
-		err = check(t->peer.mr, 2);
+		err = edu_check_some(t->peer.mr, 2);
 	return err ? err : got == -EREMOTEIO ? 0 : -EBADMSG;
 }
 

@@ -134,6 +134,18 @@ int edu_check(struct ibv_mr *mr, const void *addr, size_t len, u64 *block)
 	return -ERANGE;
 }
 
+int edu_check_some(struct ibv_mr *mr, u64 at_least)
+{
+	struct edudv_check check;
+	int err = -edudv_check_mr(mr, &check);
+
+	if (!err && check.pages < at_least) {
+		ktap_diag("%llu pages", (unsigned long long)check.pages);
+		err = -ERANGE;
+	}
+	return err;
+}
+
 int edu_main(int argc, char **argv)
 {
 	int err = edu_open(&edu), status;

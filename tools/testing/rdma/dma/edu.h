@@ -46,6 +46,8 @@ int edu_copy_verify(struct region *dst, u64 dst_off, struct region *src,
  * NULL, or gets the size of the blocks of its page table.
  */
 int edu_check(struct ibv_mr *mr, const void *addr, size_t len, u64 *block);
+/* All pages that it has, of which there are so many, are where the process has them. */
+int edu_check_some(struct ibv_mr *mr, u64 at_least);
 
 /* Open the device, run all tests added, close it: the rest of main(). */
 int edu_main(int argc, char **argv);
