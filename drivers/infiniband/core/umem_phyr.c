@@ -55,8 +55,8 @@ static int ib_umem_append(struct ib_umem *umem, struct page **pages, int nr)
 }
 
 /*
- * Pin from @addr on, in batches that @pages has room for. Each batch but the
- * last, which phyr_dma_finish() does not leave anything of, is mapped at once.
+ * Pin from @addr on, in batches that @pages has room for. Each is mapped when it
+ * is there, but the last one: phyr_dma_finish() maps all that is left.
  */
 static int ib_umem_pin_pages(struct ib_umem *umem, unsigned long addr,
 			     unsigned long nr_pages, unsigned int gup_flags,

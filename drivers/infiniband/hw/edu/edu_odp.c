@@ -262,14 +262,14 @@ int edu_odp_check(struct edu_dev *edu, struct edu_mr *mr,
 	void *entry;
 
 	xa_for_each(&mr->pages, index, entry) {
-		unsigned int flags = xa_to_value(entry) & EDU_ODP_WRITABLE ?
-				     FOLL_WRITE : 0;
+		/* The memory of another function, too */
+		unsigned int flags = FOLL_PCI_P2PDMA;
 		struct page *page;
 		phys_addr_t phys;
 		int nr;
 
-		/* Also of the memory of another function */
-		flags |= FOLL_PCI_P2PDMA;
+		if (xa_to_value(entry) & EDU_ODP_WRITABLE)
+			flags |= FOLL_WRITE;
 		nr = get_user_pages_fast(index << PAGE_SHIFT, 1, flags, &page);
 		if (nr != 1)
 			return nr ?: -EFAULT;
