@@ -32,7 +32,7 @@ SIZES = {"udmabuf": (2 * MIB, 16 * MIB, 64 * MIB), "hugetlb": (2 * MIB, 16 * MIB
 WRITES = (8, 4 * KIB, 64 * KIB, MIB)
 REVOKED = (0, 1, 10, 100, 1000)
 QUICK_SIZE, QUICK_REVOKED = 16 * MIB, (0, 1, 100)
-REPEAT, QUICK_REPEAT = 9, 9
+REPEAT = 9
 MEM = "1G"
 WRITE_GOAL = 0.98           # of what a pinned region reaches
 
@@ -67,7 +67,7 @@ def cases(quick):
 def measure(flavour, quick):
     """{case: what dmabuf.c said of it}"""
     found, _log = report.measure(
-        ["sh", "-c", SCRIPT, str(report.programs()), "-r", str(QUICK_REPEAT if quick else REPEAT)],
+        ["sh", "-c", SCRIPT, str(report.programs()), "-r", str(REPEAT)],
         cases(quick), flavour, f"Registering dma-bufs on {flavour}", "dmabuf", mem=MEM,
         devices=bar.DEVICES)
     return found
@@ -183,8 +183,8 @@ class Figures:
 
 def main(argv):
     args = report.options("dmabuf", HELP, f"regions of {size_words(QUICK_SIZE)}, writes of "
-                          f"{size_words(WRITES[-1])}, fewer repetitions").parse_args(argv)
-    about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
+                          f"{size_words(WRITES[-1])}").parse_args(argv)
+    about = report.facts(repeat=REPEAT)
     with report.timed():
         raw = report.of_each(lambda flavour: measure(flavour, args.quick))
     figures = Figures(raw, args.quick)

@@ -34,7 +34,7 @@ QUICK = ("pages:scattered:1", "pages:scattered:512", "pages:huge:512", f"reg:sca
 PAGE_WORDS = {"scattered": "{} x 4 KiB", "huge": "{} x 4 KiB, of 2 MiB pages"}
 WORDS = {"scattered": "4 KiB pages, scattered", "huge": "2 MiB pages", "sparse": "no page"}
 MEM, QUICK_MEM = "2G", "1G"
-REPEAT, QUICK_REPEAT = 7, 7
+REPEAT = 7
 
 SPARSE_GOAL = 64 * KIB      # at registration of 1 TiB
 WRITE_GOAL = 0.98           # of what a pinned region reaches
@@ -55,7 +55,7 @@ def cases(quick):
 def measure(flavour, quick):
     """{case: what odp.c said of it}"""
     found, _log = report.measure(
-        [f"{report.programs()}/odp", "-r", str(QUICK_REPEAT if quick else REPEAT)], cases(quick),
+        [f"{report.programs()}/odp", "-r", str(REPEAT)], cases(quick),
         flavour, f"Paging on demand on {flavour}", "odp", mem=QUICK_MEM if quick else MEM)
     return found
 
@@ -206,8 +206,8 @@ def plots(raw, quick):
 
 
 def main(argv):
-    args = report.options("odp", HELP, "only the cases that the goals are about, fewer repetitions").parse_args(argv)
-    about = report.facts(repeat=QUICK_REPEAT if args.quick else REPEAT)
+    args = report.options("odp", HELP, "only the cases that the goals are about").parse_args(argv)
+    about = report.facts(repeat=REPEAT)
     with report.timed():
         raw = report.of_each(lambda flavour: measure(flavour, args.quick))
     goals = goal_rows(raw, args.quick)

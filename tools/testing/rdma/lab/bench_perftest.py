@@ -74,10 +74,11 @@ def run(configs, flavour, counts, title):
     COUNTS: how often instructions are counted, or 0 for bandwidth.
     """
     found = {}
-    for vms, has_bar in ((1, True), (1, False), (2, False)):
-        group = [config for config in configs
-                 if config.vms == vms and (config.memory == "bar") == has_bar]
-        if group and not (counts and vms == 2):
+    groups = {}
+    for config in configs:
+        groups.setdefault((config.vms, config.memory == "bar"), []).append(config)
+    for (vms, has_bar), group in groups.items():
+        if not (counts and vms == 2):
             found.update(run_group(group, flavour, counts, title, vms, has_bar))
     return found
 
@@ -92,9 +93,11 @@ def run_group(configs, flavour, counts, title, vms, has_bar):
     sizes = sorted({str(size) for _, size in keys}, key=int)
     floor = shlex.join([*COPY_ENV, f"{report.programs()}/copy", *sizes]) + "\n"
     script, peer = perftest.scripts(tests) if vms == 2 else (perftest.script(tests), None)
-    script = PREPARE + (bar.PREPARE if has_bar else "") + floor + (ONLY_WHEN_IDLE if counts else "") + script
+    script = PREPARE + floor + (ONLY_WHEN_IDLE if counts else "") + script
     more = {"peer": ["sh", "-c", PREPARE + peer]} if peer else {}
-    more |= {"devices": bar.DEVICES} if has_bar else {}
+    if has_bar:
+        script = bar.PREPARE + script
+        more["devices"] = bar.DEVICES
     lines, _ = report.run(["sh", "-c", script], flavour, title + (", two VMs" if peer else ""),
                           2 * len(tests) + len(sizes), "perftest", icount=bool(counts), **more)
     found = {} if vms == 2 else {(None, copy["size"]): 1e9 / copy["ns"] for copy in
