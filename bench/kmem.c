@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -18,6 +21,8 @@
 /* By now the kernel has freed what it only meant to free (kfree_rcu). */
 #define SETTLE_SECONDS	6
 #define SETTLE_TRIES	5
+/* By then workers that have nothing to do have ended (IDLE_WORKER_TIMEOUT) */
+#define WORKERS_SECONDS	310
 
 static void write_one(const char *path)
 {
@@ -117,12 +122,26 @@ static long long read_used(void)
 	       (long long)((slab_pages + free_pages) * PAGE);
 }
 
+static void settle_once(void)
+{
+	static bool settled;
+
+	if (settled)
+		return;
+	settled = true;
+	/* Memory of our own that we free stays ours */
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	sleep(WORKERS_SECONDS);
+}
+
 /* What is freed late may itself free something late. */
 long long kmem_used(void)
 {
-	long long used = read_used(), last;
 	int tries = SETTLE_TRIES;
+	long long used, last;
 
+	settle_once();
+	used = read_used();
 	do {
 		last = used;
 		used = read_used();

@@ -17,15 +17,19 @@
 #include "device.h"
 #include "kmem.h"
 #include "memory.h"
+#include "quiet.h"
 
-/* Fewer do not stand out from what else happens in the kernel. */
-#define STAND_OUT	100
+/* Of fewer, the memory does not stand out from what else happens in the kernel. */
+#define STAND_OUT	1000
+/* What else happens only adds to the time, and to that of few regions much. */
+#define LEAST_OF	5
+#define ONCE		10000
 
 static struct ibv_mr **mr;
 
 static u64 time_reg(struct ibv_pd *pd, const struct memory *mem, int count)
 {
-	u64 begin = now();
+	u64 begin = quiet_now();
 	int i;
 
 	for (i = 0; i < count; i++)
@@ -35,7 +39,7 @@ static u64 time_reg(struct ibv_pd *pd, const struct memory *mem, int count)
 
 static u64 time_dereg(int count)
 {
-	u64 begin = now();
+	u64 begin = quiet_now();
 	int i;
 
 	for (i = 0; i < count; i++)
@@ -45,8 +49,10 @@ static u64 time_dereg(int count)
 
 static void print_memory(struct ibv_pd *pd, const struct memory *mem, int count)
 {
-	long long before = kmem_used();
+	long long before;
 
+	warm_library(pd, mr, count);
+	before = kmem_used();
 	time_reg(pd, mem, count);
 	printf(", \"kernel_bytes\": %.1f", (double)(kmem_used() - before) / count);
 	time_dereg(count);
@@ -54,8 +60,8 @@ static void print_memory(struct ibv_pd *pd, const struct memory *mem, int count)
 
 static void measure(struct ibv_pd *pd, const struct memory *mem, int count)
 {
-	int round, rounds = count < STAND_OUT ? STAND_OUT / count : 1;
-	u64 reg_ns = 0, dereg_ns = 0;
+	u64 reg_ns = ~0ULL, dereg_ns = ~0ULL;
+	int i, rounds = count < ONCE ? LEAST_OF : 1;
 
 	mr = calloc(count, sizeof(*mr));
 	if (!mr)
@@ -63,12 +69,12 @@ static void measure(struct ibv_pd *pd, const struct memory *mem, int count)
 	printf("{\"count\": %d", count);
 	if (count >= STAND_OUT)
 		print_memory(pd, mem, count);
-	for (round = 0; round < rounds; round++) {
-		reg_ns += time_reg(pd, mem, count);
-		dereg_ns += time_dereg(count);
+	for (i = 0; i < rounds; i++) {
+		reg_ns = least(reg_ns, time_reg(pd, mem, count));
+		dereg_ns = least(dereg_ns, time_dereg(count));
 	}
 	printf(", \"reg\": %.1f, \"dereg\": %.1f}\n",
-	       (double)reg_ns / rounds / count, (double)dereg_ns / rounds / count);
+	       (double)reg_ns / count, (double)dereg_ns / count);
 	fflush(stdout);
 	free(mr);
 }
@@ -87,6 +93,7 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc)
 		goto usage;
+	quiet_begin();
 	pd = open_pd(device);
 	memory_map(&mem, SCATTERED, PAGE);
 	/* What only the first one does is no cost of a region. */

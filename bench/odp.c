@@ -28,6 +28,7 @@
 #include "device.h"
 #include "memory.h"
 #include "print.h"
+#include "quiet.h"
 #include "write.h"
 
 #define DEVICE		"rxe0"
@@ -62,7 +63,7 @@ static void advise(struct ibv_mr *mr, const struct memory *mem)
 
 static u64 time_advise(struct ibv_mr *mr, const struct memory *mem)
 {
-	u64 begin = now();
+	u64 begin = quiet_now();
 
 	advise(mr, mem);
 	return now() - begin;
@@ -70,7 +71,7 @@ static u64 time_advise(struct ibv_mr *mr, const struct memory *mem)
 
 static u64 time_drop(const struct memory *mem)
 {
-	u64 begin = now();
+	u64 begin = quiet_now();
 
 	memory_drop(mem);
 	return now() - begin;
@@ -79,7 +80,7 @@ static u64 time_drop(const struct memory *mem)
 /* Takes pages away from a device, but frees none: little else is in it. */
 static u64 time_protect(const struct memory *mem)
 {
-	u64 begin = now(), took;
+	u64 begin = quiet_now(), took;
 
 	if (mprotect(mem->base, mem->size, PROT_READ))
 		err(1, "mprotect");
@@ -91,7 +92,7 @@ static u64 time_protect(const struct memory *mem)
 
 static u64 time_unmap(const struct memory *mem)
 {
-	u64 begin = now();
+	u64 begin = quiet_now();
 
 	memory_unmap(mem);
 	return now() - begin;
@@ -101,7 +102,7 @@ static u64 time_unmap(const struct memory *mem)
 static u64 time_touch(const struct memory *mem)
 {
 	char *p = mem->base;
-	u64 begin = now();
+	u64 begin = quiet_now();
 	size_t i;
 
 	for (i = 0; i < mem->size; i += PAGE)
@@ -190,13 +191,13 @@ static void take_reg(struct reg_result *r, int i, const struct memory *mem,
 		     bool sparse)
 {
 	struct ibv_mr *mr;
-	u64 begin = now();
+	u64 begin = quiet_now();
 
 	mr = reg_odp(pd, mem);
 	r->reg[i] = now() - begin;
 	if (!sparse)
 		r->prefetch[i] = time_advise(mr, mem);
-	begin = now();
+	begin = quiet_now();
 	dereg(mr);
 	r->dereg[i] = now() - begin;
 }
@@ -268,14 +269,12 @@ static u64 time_write(struct writer *w, const struct memory *mem,
 static u64 least_write(struct writer *w, const struct memory *mem,
 		       struct ibv_mr *mr, size_t len, bool *good)
 {
-	u64 least = time_write(w, mem, mr, len, good), took;
+	u64 took = ~0ULL;
 	int i;
 
-	for (i = 1; i < LEAST_OF; i++) {
-		took = time_write(w, mem, mr, len, good);
-		least = took < least ? took : least;
-	}
-	return least;
+	for (i = 0; i < LEAST_OF; i++)
+		took = least(took, time_write(w, mem, mr, len, good));
+	return took;
 }
 
 static void take_writes(struct writer *w, struct write_result *r,
@@ -381,6 +380,7 @@ int main(int argc, char **argv)
 	argv += optind;
 	if (!*argv || repeat < 1 || repeat > MAX_REPEAT)
 		usage_exit();
+	quiet_begin();
 	pd = open_pd(DEVICE);
 	for (; *argv; argv++)
 		measure(*argv);

@@ -25,6 +25,7 @@
 #include "device.h"
 #include "memory.h"
 #include "print.h"
+#include "quiet.h"
 #include "trace.h"
 
 #define MAX_REPEAT	64
@@ -41,7 +42,7 @@ struct result {
 static u64 advise(struct ibv_mr *mr)
 {
 	struct ibv_sge sge = { (uintptr_t)mr->addr, mr->length, mr->lkey };
-	u64 begin = now();
+	u64 begin = quiet_now();
 
 	errno = ibv_advise_mr(mr->pd, IBV_ADVISE_MR_ADVICE_PREFETCH,
 			      IBV_ADVISE_MR_FLAG_FLUSH, &sge, 1);
@@ -53,7 +54,7 @@ static u64 advise(struct ibv_mr *mr)
 /* The CPU loses the pages, and gets the same ones back. */
 static u64 protect(const struct memory *mem)
 {
-	u64 begin = now(), end;
+	u64 begin = quiet_now(), end;
 	int ret = mprotect(mem->base, mem->size, PROT_NONE);
 
 	end = now();
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
 	}
 	if (optind == argc || repeat < 1 || repeat > MAX_REPEAT)
 		usage_exit();
+	quiet_begin();
 	pd = open_pd(DEVICE);
 	for (; optind < argc; optind++)
 		run(pd, argv[optind], repeat);

@@ -23,6 +23,7 @@
 #include "gup.h"
 #include "memory.h"
 #include "print.h"
+#include "quiet.h"
 #include "trace.h"
 
 #define MAX_REPEAT	64
@@ -45,13 +46,12 @@ static void time_once(struct ibv_pd *pd, const struct memory *mem,
 		      u64 *reg_ns, u64 *dereg_ns)
 {
 	struct ibv_mr *mr;
-	u64 begin, middle;
+	u64 begin;
 
-	begin = now();
+	begin = quiet_now();
 	mr = reg(pd, mem);
-	middle = now();
-	*reg_ns = middle - begin;
-	begin = now();
+	*reg_ns = now() - begin;
+	begin = quiet_now();
 	dereg(mr);
 	*dereg_ns = now() - begin;
 }
@@ -159,6 +159,7 @@ int main(int argc, char **argv)
 	argv += optind;
 	if (!*argv || repeat < 1 || repeat > MAX_REPEAT)
 		usage_exit();
+	quiet_begin();
 	pd = open_pd(device);
 	for (; *argv; argv++) {
 		struct result r = { 0 };

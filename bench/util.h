@@ -21,6 +21,11 @@ static inline u64 now(void)
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
+static inline u64 least(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

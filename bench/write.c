@@ -5,19 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "quiet.h"
 #include "write.h"
-
-/*
- * What is polled in vain is no cost of a message: where there is one processor,
- * poll in the time only that nobody else wants.
- */
-static void set_policy(int policy)
-{
-	const struct sched_param param = { 0 };
-
-	if (sched_setscheduler(0, policy, &param))
-		err(1, "sched_setscheduler");
-}
 
 /* No two words are the same, and none is what fresh memory holds. */
 static void fill_words(struct memory *mem)
@@ -83,14 +72,14 @@ u64 writer_run(struct writer *w, const struct ibv_mr *to, u64 iova, size_t len)
 	};
 	u64 begin, took;
 
-	set_policy(SCHED_IDLE);
-	begin = now();
+	quiet_poll();
+	begin = quiet_now();
 	errno = -end_post_send(&w->conn.a, &wr);
 	if (errno)
 		err(1, "cannot post");
 	wait_for_it(w);
 	took = now() - begin;
-	set_policy(SCHED_OTHER);
+	quiet_begin();
 	return took;
 }
 

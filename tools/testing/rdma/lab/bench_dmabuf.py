@@ -30,13 +30,13 @@ KINDS = {"udmabuf": "udmabuf, 4 KiB pages", "hugetlb": "udmabuf, 2 MiB pages",
 SIZES = {"udmabuf": (2 * MIB, 16 * MIB, 64 * MIB), "hugetlb": (2 * MIB, 16 * MIB, 64 * MIB),
          "heap": (2 * MIB, 16 * MIB, 64 * MIB), "bar": (2 * MIB, 16 * MIB)}
 WRITES = (8, 4 * KIB, 64 * KIB, MIB)
-REVOKED = (0, 1, 10, 100, 1000)
-QUICK_SIZE, QUICK_REVOKED = 16 * MIB, (0, 1, 100)
+REVOKED = (0, 10, 100, 1000)
+QUICK_SIZE, QUICK_REVOKED = 16 * MIB, (0, 10, 100)
 REPEAT = 9
-MEM = "1G"
+MEM = "2G"
 WRITE_GOAL = 0.98           # of what a pinned region reaches
 
-SCRIPT = 'echo 64 >/proc/sys/vm/nr_hugepages && exec "$0/dmabuf" "$@"'
+SCRIPT = 'echo 384 >/proc/sys/vm/nr_hugepages && exec "$0/dmabuf" "$@"'
 
 REG_TABLE = "One region, instructions"
 BYTES_TABLE = "One region, bytes of kernel memory"
@@ -74,11 +74,8 @@ def measure(flavour, quick):
 
 
 def value(case, name):
-    """A figure of a case, or None where there is none. What happens meanwhile only adds to
-    a count: the least of them."""
-    if name not in case:
-        return None
-    return min(case[name]) if isinstance(case[name], list) else case[name]
+    """A figure of a case, or None where there is none."""
+    return report.least(case[name]) if name in case else None
 
 
 def size_words(size):
@@ -155,8 +152,8 @@ class Figures:
                             ("warm", "write 8 bytes once more")):
             for count in revoked(self.quick):
                 if count or name in ("off", "on"):
-                    rows.append(self.row(f"{words}: {count:,} region{'s' if count != 1 else ''}",
-                                         f"revoke:{count}", name, REVOKE_TABLE))
+                    rows.append(self.row(f"{words}: {count:,} regions", f"revoke:{count}", name,
+                                         REVOKE_TABLE))
         return rows
 
     def plots(self):

@@ -61,13 +61,12 @@ def measure(flavour, quick):
 
 
 def value(case, name):
-    """A figure of a case, or None where there is none. What happens meanwhile only adds to
-    a count: the least of them."""
+    """A figure of a case, or None where there is none."""
     if "error" in case or name not in case:
         return None
     if name in ("bytes", "bytes_full"):
         return case[name] / case["regions" if name == "bytes" else "full"]
-    return min(case[name]) if isinstance(case[name], list) else case[name]
+    return report.least(case[name])
 
 
 def region_part(case):

@@ -5,7 +5,6 @@ bench/reg.c measures; here its figures of two kernels are set side by side.
 """
 
 import math
-from statistics import median
 from typing import NamedTuple
 
 import bench_report as report
@@ -77,7 +76,7 @@ class Figures:
         return self.found[f"{kind}:{size}"]
 
     def time(self, name, kind, size=LARGE):
-        return median(self.case(kind, size)[name])
+        return report.least(self.case(kind, size)[name])
 
     def memory(self, kind, size=LARGE):
         """Bytes of kernel memory of one region."""

@@ -7,7 +7,6 @@ side by side, and drawn.
 
 import argparse
 import json
-from statistics import median
 
 import bench_report as report
 import ui
@@ -62,7 +61,7 @@ def value(case, name):
         return None
     if name == "kernel":
         return case["kernel_bytes"] / case["regions"]
-    return median(case[name])
+    return report.least(case[name])
 
 
 def row(what, stock, phyr, table, floor=None, note=""):

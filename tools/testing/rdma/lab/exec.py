@@ -86,8 +86,8 @@ def options(verb, with_command):
     add("--timeout", metavar="SECONDS", type=float,
         help="end COMMAND this long after its start")
     add("--icount", action="store_true",
-        help="one processor and a clock that counts instructions: slow, but the same "
-             "in each run")
+        help="one processor, a clock that counts instructions, and no randomness: slow, "
+             "but the same in each run")
     add("-v", "--verbose", action="store_true",
         help="say which kernel log and which accelerator is used")
     return parser

@@ -503,6 +503,8 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
         # Where the CPU has five levels of page tables, KASAN takes good addresses for
         # wild ones in an interrupt that comes while the boot patches the code for them
         own_cmdline = [*own_cmdline, "no5lvl"]
+    if icount:      # an address is random as well, and shows in counts
+        own_cmdline = [*own_cmdline, "nokaslr", "norandmaps"]
     try:
         if node:
             node.join(this)
