@@ -39,7 +39,7 @@ class Row(NamedTuple):
     value: float            # what the goal is about
     goal: str               # in words, "" for none
     met: bool               # None where there is no goal
-    spread: tuple = None    # within which half of the ratios lie
+    spread: tuple = None    # of the ratios: two standard deviations either way
     more: bool = False      # more of it is better
     note: str = ""          # why a figure is missing, or what is wrong with it
     table: str = ""         # which table it belongs to
