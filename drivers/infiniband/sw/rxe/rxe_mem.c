@@ -210,6 +210,7 @@ static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
  * @iova: where in the MR
  * @addr: the buffer
  * @length: bytes to copy
+ * @ahead: bytes from @iova on that the message is about to copy, these among them
  * @dir: RXE_TO_MR_OBJ or RXE_FROM_MR_OBJ
  *
  * Context: may sleep for an MR with ODP or of a dma-buf.
@@ -218,7 +219,7 @@ static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
  * no memory there, -EAGAIN to try again later, or what a dma-buf's exporter said.
  */
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
-		enum rxe_mr_copy_dir dir)
+		u32 ahead, enum rxe_mr_copy_dir dir)
 {
 	enum dma_data_direction access = dir == RXE_TO_MR_OBJ ?
 					 DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
@@ -233,7 +234,7 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 	if (unlikely(!rxe_mr_has_range(mr, iova, length)))
 		return mr_check_range(mr, iova, length);
 	if (is_odp_mr(mr))
-		return rxe_odp_mr_copy(mr, iova, addr, length, dir);
+		return rxe_odp_mr_copy(mr, iova, addr, length, ahead, dir);
 
 	err = rxe_mr_begin(mr, &ranges, access);
 	if (unlikely(err))

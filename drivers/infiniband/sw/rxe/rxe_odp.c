@@ -8,12 +8,16 @@
  * process cannot take the memory away.
  *
  * A page that is not there is brought in by a work item of ib_odp, which can
- * take for ever. A QP's task waits for it no longer than RXE_ODP_WAIT, for it
- * holds references to the QP and the MR. Then the operation ends with -EAGAIN:
- * it had no effect, but that bytes may be in memory already that it would write
- * again. The task undoes what it did for the packet, lets go of the MR, has
- * page_timer call it again, and exits. So QPs and MRs can be destroyed while a
- * fault hangs.
+ * take for ever. A QP's task waits for it no longer than RXE_ODP_WAIT, or twice
+ * that where it tried to bring in more than it needs at once, for it holds
+ * references to the QP and the MR. Then the operation ends with -EAGAIN: it had
+ * no effect, but that bytes may be in memory already that it would write again.
+ * The task undoes what it did for the packet, lets go of the MR, has page_timer
+ * call it again, and exits. So QPs and MRs can be destroyed while a fault hangs.
+ *
+ * Most of what such a wait costs is its own, not the pages'. So what a message
+ * is about to access as well is brought in by the same work item, where its
+ * length is known: all but what is received from a peer's send.
  */
 #include <linux/libnvdimm.h>
 #include <rdma/ib_odp.h>
@@ -23,6 +27,12 @@
 
 /* How long a task waits for a fault. */
 #define RXE_ODP_WAIT	msecs_to_jiffies(100)
+
+/* The most that is brought in at once: to wait for more would take long. */
+#define RXE_ODP_AHEAD	SZ_2M
+
+/* How long packets ask for their own ranges only, where that failed or took long. */
+#define RXE_ODP_AHEAD_PAUSE	HZ
 
 /* A page may be taken away between the fault and the use: not for ever. */
 #define RXE_ODP_TRIES	16
@@ -63,6 +73,7 @@ int rxe_odp_mr_init_user(struct rxe_dev *rxe, u64 start, u64 length, u64 iova,
 	mr->ibmr.length = length;
 	mr->ibmr.iova = iova;
 	mr->ibmr.type = IB_MR_TYPE_USER;
+	mr->ahead_after = jiffies;
 	mr->state = RXE_MR_STATE_VALID;
 	return 0;
 }
@@ -89,11 +100,33 @@ static int rxe_odp_error(int err)
 }
 
 /*
+ * Bring a range in, and what is ahead of it if that can be had soon. It may have
+ * no memory, or hang, and the message not come as far: then the range alone is
+ * asked for, and so for a while, as each try may leave a work item behind.
+ * How much is ahead can be any number, from a queue that a user writes.
+ */
+static int rxe_odp_fault(struct rxe_mr *mr, unsigned long va, size_t length,
+			 size_t ahead, bool write)
+{
+	struct ib_odp *odp = to_ib_odp(mr->umem);
+	unsigned int flags = write ? IB_ODP_WRITE : 0;
+
+	ahead = min(ahead, RXE_ODP_AHEAD);
+	if (ahead > length &&
+	    time_after_eq(jiffies, READ_ONCE(mr->ahead_after))) {
+		if (!ib_odp_fault_timeout(odp, va, ahead, flags, RXE_ODP_WAIT))
+			return 0;
+		WRITE_ONCE(mr->ahead_after, jiffies + RXE_ODP_AHEAD_PAUSE);
+	}
+	return ib_odp_fault_timeout(odp, va, length, flags, RXE_ODP_WAIT);
+}
+
+/*
  * Get at the first piece of a range of an MR, with all of the range brought in
  * where it is not. 0, -EAGAIN or -EFAULT.
  */
-static int rxe_odp_begin(struct rxe_mr *mr, u64 iova, size_t length, bool write,
-			 struct ib_odp_piece *piece)
+static int rxe_odp_begin(struct rxe_mr *mr, u64 iova, size_t length,
+			 size_t ahead, bool write, struct ib_odp_piece *piece)
 {
 	struct ib_odp *odp = to_ib_odp(mr->umem);
 	unsigned long va = rxe_odp_va(mr, iova);
@@ -102,9 +135,7 @@ static int rxe_odp_begin(struct rxe_mr *mr, u64 iova, size_t length, bool write,
 	for (tries = 0; tries < RXE_ODP_TRIES; tries++) {
 		if (ib_odp_access_begin(odp, va, length, write, piece))
 			return 0;
-		err = ib_odp_fault_timeout(odp, va, length,
-					   write ? IB_ODP_WRITE : 0,
-					   RXE_ODP_WAIT);
+		err = rxe_odp_fault(mr, va, length, ahead, write);
 		if (err)
 			return rxe_odp_error(err);
 	}
@@ -117,21 +148,22 @@ static int rxe_odp_begin(struct rxe_mr *mr, u64 iova, size_t length, bool write,
  * @iova: where in the MR; the range is in it
  * @addr: the buffer
  * @length: bytes to copy
+ * @ahead: bytes from @iova on that the message is about to copy, these among them
  * @dir: RXE_TO_MR_OBJ or RXE_FROM_MR_OBJ
  *
  * Context: process, may sleep.
  *
  * Return: 0, -EFAULT, or -EAGAIN to try again later.
  */
-int rxe_odp_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, int length,
-		    enum rxe_mr_copy_dir dir)
+int rxe_odp_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, u32 length,
+		    u32 ahead, enum rxe_mr_copy_dir dir)
 {
 	struct ib_odp_piece piece;
 	int err;
 
 	while (length) {
-		err = rxe_odp_begin(mr, iova, length, dir == RXE_TO_MR_OBJ,
-				    &piece);
+		err = rxe_odp_begin(mr, iova, length, ahead,
+				    dir == RXE_TO_MR_OBJ, &piece);
 		if (err)
 			return err;
 		if (dir == RXE_TO_MR_OBJ)
@@ -142,6 +174,7 @@ int rxe_odp_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, int length,
 		addr += piece.len;
 		iova += piece.len;
 		length -= piece.len;
+		ahead -= piece.len;
 	}
 	return 0;
 }
@@ -168,8 +201,8 @@ int rxe_odp_flush_pmem_iova(struct rxe_mr *mr, u64 iova, size_t length)
 
 	err = mr_check_range(mr, iova, length);
 	while (!err && length) {
-		err = rxe_odp_begin(mr, iova, min(length, SZ_64K), false,
-				    &piece);
+		err = rxe_odp_begin(mr, iova, min(length, SZ_64K), length,
+				    false, &piece);
 		if (err)
 			return err;
 		pmem = rxe_range_is_pmem((struct phys_vec) {
@@ -201,7 +234,7 @@ static enum resp_states rxe_odp_begin_atomic(struct rxe_mr *mr, u64 iova,
 		return RESPST_ERR_MISALIGNED_ATOMIC;
 	}
 
-	err = rxe_odp_begin(mr, iova, sizeof(u64), true, piece);
+	err = rxe_odp_begin(mr, iova, sizeof(u64), sizeof(u64), true, piece);
 	if (err == -EAGAIN)
 		return RESPST_WAIT_PAGES;
 	return err ? RESPST_ERR_RKEY_VIOLATION : RESPST_NONE;

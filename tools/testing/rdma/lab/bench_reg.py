@@ -15,7 +15,7 @@ and phyr. Both run in a VM of one processor whose clock counts instructions, so
 the figures are instructions and repeat within 0.1 %.
 Memory of the kernel is what a region holds beyond a region of one page.
 The floor is what pinning (or unpinning) the same pages costs by itself
-(the kernel's gup_test).
+(the kernel's gup_test); of ranges mapped, in how many the memory is.
 
 --device edu registers on the edu function behind the emulated Intel IOMMU, and
 counts what is asked of that: ranges mapped, spans unmapped, IOTLB flushes after
@@ -161,8 +161,11 @@ def size_rows(stock, phyr, wanted, **goal):
                         **goal))
         for name, words in EVENTS.items():
             counts = stock.events(name, kind, size), phyr.events(name, kind, size)
-            if any(counts):         # none without an IOMMU
-                rows.append(row(f"{words}: {where}", *counts, **goal))
+            if not any(counts):     # none without an IOMMU
+                continue
+            # Where in memory pages lie is up to each boot: by chance, some are neighbours
+            of = {"floor": phyr.case(kind, size)["runs"], "of": "floor"} if name == "map" else {}
+            rows.append(row(f"{words}: {where}", *counts, **{**goal, **of}))
     return rows
 
 

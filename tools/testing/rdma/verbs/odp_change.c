@@ -699,8 +699,130 @@ static enum ktap_result run_hung_exit(const void *arg)
 					      now() - start) : KTAP_PASS;
 }
 
+/* Of a message, each packet gets as far as its own pages do. */
+static enum ktap_result run_ahead_hole(const void *arg)
+{
+	const int *prot = arg;
+	struct change c;
+	size_t hole = 10 * PAGE;
+	int err;
+
+	err = change_start(&c, BUF_LEN, 0, ODP);
+	if (err)
+		return FAIL(&c, "set-up: %s", why(err));
+	if (mprotect(c.p + hole, PAGE, *prot))
+		return FAIL(&c, "mprotect");
+	fill_pattern(c.buf, BUF_LEN, 3);
+	err = transfer(&c, IBV_WR_RDMA_WRITE, c.p, BUF_LEN);
+	if (err != IBV_WC_REM_ACCESS_ERR)
+		return FAIL(&c, "write to a hole: %s", why(err));
+	if (memcmp(c.p, c.buf, hole))
+		return FAIL(&c, "what is before the hole was not written");
+	mprotect(c.p, c.len, RW);
+	err = conn_reset(&c.conn);
+	if (!err)
+		err = check_at(&c, c.p, BUF_LEN, 4);
+	if (err)
+		return FAIL(&c, "without the hole: %s", why(err));
+	change_end(&c);
+	return KTAP_PASS;
+}
+
+/* A page that hangs holds up no packet for another, as long as it may take. */
+static enum ktap_result run_ahead_hung(const void *arg)
+{
+	struct uffdio_zeropage zero = { .range.len = PAGE };
+	size_t hole = 10 * PAGE;
+	struct ibv_wc wc = { 0 };
+	struct change c;
+	int err, fd, i;
+
+	(void)arg;
+	err = change_start(&c, BUF_LEN, 0, ODP);
+	fd = err ? -1 : hang_faults(c.p + hole, PAGE);
+	if (err || fd < 0)
+		return FAIL(&c, "set-up: %s", why(err ? err : fd));
+	memset(c.buf, 0xa5, BUF_LEN);
+	err = request(&c, IBV_WR_RDMA_WRITE, c.p, BUF_LEN);
+	if (!err)
+		err = wait_fault(fd);
+	if (err)
+		return FAIL(&c, "request: %s", why(err));
+	for (i = 0; i < 10000 && memcmp(c.p, c.buf, hole); i++)
+		usleep(1000);
+	if (i == 10000)
+		return FAIL(&c, "what is before the page was not written");
+	zero.range.start = (uintptr_t)c.p + hole;
+	if (ioctl(fd, UFFDIO_ZEROPAGE, &zero))
+		return FAIL(&c, "zeropage: %s", strerror(errno));
+	err = end_wait(&c.conn.a, &wc);
+	if (err || wc.status)
+		return FAIL(&c, "completion: %s", why(err ?: (int)wc.status));
+	if (memcmp(c.p, c.buf, BUF_LEN))
+		return FAIL(&c, "wrong bytes");
+	change_end(&c);
+	close(fd);
+	return KTAP_PASS;
+}
+
+/* A page of good bytes, and then a region that there is not */
+static int post_write_that_breaks_off(struct change *c)
+{
+	struct ibv_sge sge[] = {
+		{ (uintptr_t)c->buf, PAGE, c->buf_mr->lkey },
+		{ (uintptr_t)c->buf, BUF_LEN - PAGE, ~c->buf_mr->lkey },
+	};
+	struct ibv_send_wr wr = {
+		.opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED,
+		.sg_list = sge, .num_sge = ARRAY_SIZE(sge),
+		.wr.rdma = { (uintptr_t)c->p, c->mr->rkey },
+	};
+
+	return end_post_send(&c->conn.a, &wr);
+}
+
+/*
+ * A message's first packet brings in the pages of all of it. Those that come
+ * later are held back, to see it.
+ */
+static enum ktap_result run_ahead_at_once(const void *arg)
+{
+	volatile unsigned char *last;
+	unsigned char in[BUF_LEN / PAGE];
+	struct ibv_wc wc = { 0 };
+	struct change c;
+	size_t i;
+	int err;
+
+	(void)arg;
+	err = change_start(&c, BUF_LEN, 0, ODP);
+	if (err)
+		return FAIL(&c, "set-up: %s", why(err));
+	memset(c.buf, 0xa5, BUF_LEN);
+	err = post_write_that_breaks_off(&c);
+	if (!err)
+		err = end_wait(&c.conn.a, &wc);
+	if (err || wc.status == IBV_WC_SUCCESS)
+		return FAIL(&c, "the write: %s", why(err));
+
+	/* Looking at it brings the first page in, but no other. */
+	last = c.p + PAGE - 1;
+	for (i = 0; i < 10000 && *last != 0xa5; i++)
+		usleep(1000);
+	if (*last != 0xa5)
+		return FAIL(&c, "the first page was not written");
+	if (mincore(c.p, BUF_LEN, in))
+		return FAIL(&c, "mincore");
+	for (i = 0; i < ARRAY_SIZE(in); i++)
+		if (!(in[i] & 1))
+			return FAIL(&c, "page %zu is not in", i);
+	change_end(&c);
+	return KTAP_PASS;
+}
+
 static void add_tests(void)
 {
+	static const int none = PROT_NONE, read_only = PROT_READ;
 	static const bool loopback[] = { false, true };
 	static const struct size_test gib3 = {
 		3 * GIB, 100 * MIB + PAGE + 1, 0, ODP,
@@ -723,6 +845,10 @@ static void add_tests(void)
 	ktap_add(run_mremap, NULL, "change/mremap");
 	ktap_add(run_fork, NULL, "change/fork");
 	ktap_add(run_advise, NULL, "advise");
+	ktap_add(run_ahead_at_once, NULL, "ahead/at_once");
+	ktap_add(run_ahead_hole, &none, "ahead/no_access");
+	ktap_add(run_ahead_hole, &read_only, "ahead/read_only");
+	ktap_add(run_ahead_hung, NULL, "ahead/hung");
 	ktap_add(run_hung_dereg, &write, "hung/dereg_write");
 	ktap_add(run_hung_dereg, &read, "hung/dereg_read");
 	ktap_add(run_hung_destroy, &loopback[0], "hung/destroy");
