@@ -18,6 +18,9 @@
 
 #include "agent.h"
 
+/* Milliseconds */
+#define LOOK_AGAIN	1000
+
 enum { IN, OUT, ERR, TTY_IN, TTY_OUT, NR_PUMPS };
 
 static struct pump pumps[NR_PUMPS];
@@ -133,6 +136,17 @@ static bool reap(const struct program *program, int *status)
 	return ended;
 }
 
+/*
+ * Emulation was seen to lose the interrupt of a port, on some days: input lay
+ * there, and the VM slept. A port that is polled finds what it has without one.
+ */
+static int patience(int timeout)
+{
+	bool input = !pump_done(&pumps[IN]) || !pump_done(&pumps[TTY_IN]);
+
+	return timeout < 0 && input ? LOOK_AGAIN : timeout;
+}
+
 /* Wait for something to do, for @timeout ms at most (-1: ever), and do it. */
 static void turn(const struct program *program, int children, int timeout)
 {
@@ -146,7 +160,7 @@ static void turn(const struct program *program, int children, int timeout)
 
 	for (i = 0; i < NR_PUMPS; i++)
 		n += pump_poll(&pumps[i], fds + n);
-	if (poll(fds, n, timeout) < 0)
+	if (poll(fds, n, patience(timeout)) < 0)
 		return;
 	if (fds[0].revents)
 		obey(program);
