@@ -192,6 +192,19 @@ static void take_reg(struct reg_result *r, int i, const struct kind *kind,
 	close(fd);
 }
 
+static void take_regs(struct reg_result *r, const struct kind *kind, size_t size)
+{
+	int i;
+
+	/* What only the first one does is no cost of a region. */
+	take_reg(r, 0, kind, size);
+	dereg(r->left[0]);
+	for (i = 0; i < repeat; i++)
+		take_reg(r, i, kind, size);
+	for (i = 0; i < repeat; i++)
+		dereg(r->left[i]);
+}
+
 static void take_pinned(struct reg_result *r, int i, const struct memory *mem)
 {
 	struct ibv_mr *mr;
@@ -243,15 +256,8 @@ static void measure_reg(const struct kind *kind, size_t size)
 
 	close(fd);
 	printf(", \"pages\": %zu", (size_t)(size / PAGE));
-	/* What only the first one does is no cost of a region. */
-	if (can) {
-		take_reg(&r, 0, kind, size);
-		dereg(r.left[0]);
-	}
-	for (i = 0; can && i < repeat; i++)
-		take_reg(&r, i, kind, size);
-	for (i = 0; can && i < repeat; i++)
-		dereg(r.left[i]);
+	if (can)
+		take_regs(&r, kind, size);
 	memory_map(&mem, kind->pinned, size);
 	for (i = 0; i < repeat; i++)
 		take_pinned(&r, i, &mem);

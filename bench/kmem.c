@@ -21,7 +21,10 @@
 /* By now the kernel has freed what it only meant to free (kfree_rcu). */
 #define SETTLE_SECONDS	6
 #define SETTLE_TRIES	5
-/* By then workers that have nothing to do have ended (IDLE_WORKER_TIMEOUT) */
+/*
+ * By then workers that have nothing to do have ended (IDLE_WORKER_TIMEOUT). Where
+ * the VM counts instructions, it takes no time to sleep.
+ */
 #define WORKERS_SECONDS	310
 
 static void write_one(const char *path)

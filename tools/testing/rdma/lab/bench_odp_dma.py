@@ -48,7 +48,7 @@ def measure(flavour, mode, quick):
 
 def part(case):
     """Instructions of an invalidation: what mprotect() takes more with a region."""
-    return report.least(case["invalidate"]) - report.least(case["protect"])
+    return min(case["invalidate"]) - min(case["protect"])
 
 
 def row(what, stock, phyr, goal=None, of=None, floor=None, table=""):
@@ -73,9 +73,9 @@ def goal_rows(raw):
             *both("caching", few, lambda c: c["fault_events"]["flush_map"]), 1, "it"),
         row("instructions to unlink 512 pages", *both("strict", few, part), 0.05, "stock"),
         row("instructions to fault in 512 scattered pages that the CPU has mapped",
-            *both("strict", few, lambda c: report.least(c["fault"])), 0.3, "stock"),
+            *both("strict", few, lambda c: min(c["fault"])), 0.3, "stock"),
         row("the same, caching mode",
-            *both("caching", few, lambda c: report.least(c["fault"])), 0.3, "stock"),
+            *both("caching", few, lambda c: min(c["fault"])), 0.3, "stock"),
         row("links of a 2 MiB page",
             *both("strict", huge, lambda c: c["fault_events"]["map"]), 1, "it"),
     ]
@@ -89,11 +89,11 @@ def rest_rows(raw, quick):
             kind, nr = case.split(":")
             where = WORDS[kind].format(nr)
             of = [raw[flavour][mode][case] for flavour in report.KERNELS]
-            rows.append(row(f"bring in: {where}", *(report.least(c["fault"]) for c in of), table=table))
-            rows.append(row(f"bring in what is in: {where}", *(report.least(c["again"]) for c in of),
+            rows.append(row(f"bring in: {where}", *(min(c["fault"]) for c in of), table=table))
+            rows.append(row(f"bring in what is in: {where}", *(min(c["again"]) for c in of),
                             table=table))
             rows.append(row(f"take away: {where}", *(part(c) for c in of),
-                            floor=report.least(of[1]["protect"]), table=table))
+                            floor=min(of[1]["protect"]), table=table))
             for when, words in (("fault", "in"), ("invalidate", "away")):
                 for name, what in EVENTS.items():
                     counts = [c[f"{when}_events"][name] for c in of]
