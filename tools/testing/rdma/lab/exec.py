@@ -12,6 +12,7 @@ import socket
 import sys
 
 import dma
+import kernel
 import pair
 import streams
 import ui
@@ -59,7 +60,7 @@ def options(verb, with_command):
         description=DESCRIPTION + (PAIR if with_command else ""),
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--kernel", choices=("phyr", "stock", "debug"),
+    add("--kernel", choices=tuple(kernel.FLAVOURS),
         default=os.environ.get("LAB_KERNEL", "phyr"),
         help="the kernel to boot (default: $LAB_KERNEL, or phyr)")
     add("--mem", metavar="SIZE", default="2G", help="memory of the VM (default: 2G)")

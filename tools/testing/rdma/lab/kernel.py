@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Kernels: configured, checked, built and installed under build/linux/FLAVOUR/.
 
-    stock   the pristine base
-    phyr    the base with the overlay and the series; the same options
-    debug   the source of phyr with every checker on
+    stock    the pristine base
+    phyr     the base with the overlay and the series; the same options
+    symbols  phyr with debug information, for gdb, drgn and bpftrace
+    debug    the source of phyr with every checker on
 
 Each has its own source and object tree (the source is hard links, and costs
 little), so that building one never waits for another. ensure() is what
@@ -24,11 +25,22 @@ import sources
 import tree
 import ui
 
-# flavour: (is it patched, config fragments, disk space that a build needs)
+
+class Flavour(NamedTuple):
+    """How a kernel is made."""
+    patched: bool
+    fragments: tuple    # of its config
+    deferred: tuple     # more of them, with modules that wait until a suite asks for them
+    space: int          # on the disk, that a build needs
+
+
+PHYR = ("base.config", "phyr.config")
+DEFERRED = ("deferred.config", "kunit.config")
 FLAVOURS = {
-    "phyr": (True, ("base.config", "phyr.config"), 1 * sources.GIB),
-    "stock": (False, ("base.config",), 1 * sources.GIB),
-    "debug": (True, ("base.config", "phyr.config", "debug.config"), 3 * sources.GIB),
+    "phyr": Flavour(True, PHYR, DEFERRED, 1 * sources.GIB),
+    "stock": Flavour(False, ("base.config",), ("deferred.config",), 1 * sources.GIB),
+    "symbols": Flavour(True, (*PHYR, "symbols.config"), DEFERRED, 3 * sources.GIB),
+    "debug": Flavour(True, (*PHYR, "debug.config"), DEFERRED, 3 * sources.GIB),
 }
 LINUX = paths.BUILD / "linux"
 
@@ -41,6 +53,7 @@ class Kernel(NamedTuple):
     modules: Path       # the folder that holds lib/modules
     obj: Path
     src: Path
+    symbols: Path       # an ELF file with what is known of its symbols
 
 
 def jobs():
@@ -87,7 +100,11 @@ def lock(name):
 
 
 def fragments(flavour):
-    return [paths.CONFIGS / name for name in FLAVOURS[flavour][1]]
+    return [paths.CONFIGS / name for name in FLAVOURS[flavour].fragments]
+
+
+def deferred_fragments(flavour):
+    return [paths.CONFIGS / name for name in FLAVOURS[flavour].deferred]
 
 
 def _digest(*parts):
@@ -105,39 +122,42 @@ def _load(stamp):
         return {}
 
 
-def _built(flavour, key):
-    """The Kernel of FLAVOUR if it was built from KEY."""
+def _built(flavour, key, deferred):
+    """The Kernel of FLAVOUR if it was built from KEY, with its DEFERRED modules or not."""
     folder = LINUX / flavour
     state = _load(folder / "built.json")
+    separate = folder / "vmlinux.debug"
     kernel = Kernel(flavour, state.get("release", ""), folder / "obj/arch/x86/boot/bzImage",
-                    folder / "mod", folder / "obj", folder / "src")
-    if state.get("key") == key and kernel.image.exists() and kernel.modules.is_dir():
+                    folder / "mod", folder / "obj", folder / "src",
+                    separate if separate.exists() else folder / "obj/vmlinux")
+    if state.get("key") == key and kernel.image.exists() and kernel.modules.is_dir() \
+            and state.get("deferred") >= deferred:
         return kernel
     return None
 
 
 def _key(flavour, source):
-    return _digest(source.identity(), flavour, *fragments(flavour))
+    return _digest(source.identity(), flavour, *fragments(flavour), *deferred_fragments(flavour))
 
 
-def ensure(flavour="phyr"):
-    """The Kernel of FLAVOUR, built if need be."""
+def ensure(flavour="phyr", deferred=False):
+    """The Kernel of FLAVOUR, built if need be, with its DEFERRED modules or not yet."""
     if flavour not in FLAVOURS:
         raise ui.LabError(f"there is no kernel '{flavour}'", "One of: " + ", ".join(FLAVOURS))
-    source = source_tree(flavour, FLAVOURS[flavour][0])
-    kernel = _built(flavour, _key(flavour, source))
+    source = source_tree(flavour, FLAVOURS[flavour].patched)
+    kernel = _built(flavour, _key(flavour, source), deferred)
     if kernel:
         return kernel
-    packages.ensure("kernel")
+    packages.ensure("kernel", *(["symbols"] if flavour == "symbols" else []))
     with lock(f"linux/{flavour}"):
-        source = source_tree(flavour, FLAVOURS[flavour][0])
+        source = source_tree(flavour, FLAVOURS[flavour].patched)
         key = _key(flavour, source)
-        kernel = _built(flavour, key)           # another call may just have built it
+        kernel = _built(flavour, key, deferred)     # another call may just have built it
         if not kernel:
-            _build(flavour, source)
-            state = {"key": key, "release": _release(flavour)}
+            _build(flavour, source, deferred)
+            state = {"key": key, "release": _release(flavour), "deferred": deferred}
             (LINUX / flavour / "built.json").write_text(json.dumps(state))
-            kernel = _built(flavour, key)
+            kernel = _built(flavour, key, deferred)
     return kernel
 
 
@@ -163,17 +183,18 @@ def _first(env):
     return {} if files and int(files[1]) >= SEASONED else {"CCACHE_DEPEND": "1"}
 
 
-def _build(flavour, source):
+def _build(flavour, source, deferred):
     folder = LINUX / flavour
     obj = folder / "obj"
-    sources.need_space(folder, 0 if (obj / "vmlinux").exists() else FLAVOURS[flavour][2],
+    sources.need_space(folder, 0 if (obj / "vmlinux").exists() else FLAVOURS[flavour].space,
                        f"building the {flavour} kernel")
     (folder / "built.json").unlink(missing_ok=True)
     source.update()
     obj.mkdir(parents=True, exist_ok=True)
     env = environment(flavour)
     env |= _first(env)
-    configure(source, obj, flavour, fragments(flavour), env)
+    configure(source, obj, flavour, fragments(flavour), env, deferred_fragments(flavour))
+    later = [] if deferred else _wait(obj)
     log = paths.log(f"linux-{flavour}.log")
     todo = "Mend what the log says, then call this again: it goes on from there."
 
@@ -184,16 +205,27 @@ def _build(flavour, source):
 
     with ui.step(f"Preparing the {flavour} kernel's build"):
         run("prepare", ["prepare"], append=False)
-        total = _objects_to_build(source, obj, flavour, env)
+        total = _objects_to_build(source, obj, flavour, env, later)
     with ui.step(f"Building the {flavour} kernel", quiet=False) as step:
         counter = _Counter(step, total)
-        run("make", ["bzImage", "modules"], counter)
+        run("make", ["bzImage", "modules", *later], counter)
         counter.done()
     with ui.step(f"Installing the {flavour} kernel's modules"):
         run("modules_install", ["modules_install", f"INSTALL_MOD_PATH={folder}/mod.part",
                                 "INSTALL_MOD_STRIP=1"])
         ui.output(["rm", "-rf", folder / "mod"])
         (folder / "mod.part").rename(folder / "mod")
+    if flavour == "symbols":
+        ui.output(["objcopy", "--only-keep-debug", obj / "vmlinux", folder / "vmlinux.debug"])
+
+
+def _wait(obj):
+    """The words of make that leave the deferred modules for later.
+
+    They override what the makefiles read of the configuration. What is compiled
+    reads it from a header, and so is the same with them and without.
+    """
+    return [f"{option}=" for option in (obj / DEFERRED_OPTIONS).read_text().split()]
 
 
 class _Counter:
@@ -215,37 +247,48 @@ class _Counter:
         self.step.progress(self.count, self.count)
 
 
-def _objects_to_build(source, obj, flavour, env):
+def _objects_to_build(source, obj, flavour, env, later):
     """How many objects a build would compile now: what make -n would do."""
     log = paths.log(f"linux-{flavour}-dry.log")
-    ui.logged(make(source.dir, obj, flavour, "-n", "-k", "-s", "vmlinux", "modules"), log,
-              "make -n", env=env, check=False)    # it fails at the link: nothing to link
+    ui.logged(make(source.dir, obj, flavour, "-n", "-k", "-s", "vmlinux", "modules", *later),
+              log, "make -n", env=env, check=False)    # it fails at the link: nothing to link
     return len(set(re.findall(r" -c -o (\S+\.o) ", log.read_text(errors="replace"))))
 
 
 # -- configuration -----------------------------------------------------------------
 
-def configure(source, obj, flavour, parts, env):
-    """tinyconfig plus PARTS, checked; again only when something of it changed."""
+# In an object tree: what is a module by deferred fragments alone
+DEFERRED_OPTIONS = ".lab-deferred"
+
+
+def configure(source, obj, flavour, parts, env, deferred=()):
+    """tinyconfig plus PARTS, then DEFERRED ones, checked; only when something of it changed."""
     kconfigs = sorted(source.dir / name for name in source.changed()
                       if Path(name).name.startswith("Kconfig") and (source.dir / name).exists())
-    key = _digest(tree.base_identity(source.pristine), *parts, *kconfigs)
+    key = _digest(tree.base_identity(source.pristine), *parts, "later", *deferred, *kconfigs)
     stamp = obj / ".lab-config"
     if stamp.exists() and stamp.read_text() == key and (obj / ".config").exists():
         return
     stamp.unlink(missing_ok=True)
     log = paths.log(f"config-{flavour}.log")
-    with ui.step(f"Configuring the {flavour} kernel"):
-        what = f"configuring the {flavour} kernel"
-        ui.logged(make(source.dir, obj, flavour, "tinyconfig"), log, what, env=env)
-        ui.logged(["scripts/kconfig/merge_config.sh", "-m", "-O", obj, obj / ".config", *parts],
+    what = f"configuring the {flavour} kernel"
+
+    def add(fragments):
+        ui.logged(["scripts/kconfig/merge_config.sh", "-m", "-O", obj, obj / ".config", *fragments],
                   log, what, cwd=source.dir, env=env, append=True)
         ui.logged(make(source.dir, obj, flavour, "olddefconfig"), log, what, env=env, append=True)
-        check_config(parts, obj / ".config", log)
+        return {name for name, value in options(obj / ".config").items() if value == "m"}
+
+    with ui.step(f"Configuring the {flavour} kernel"):
+        ui.logged(make(source.dir, obj, flavour, "tinyconfig"), log, what, env=env)
+        at_once = add(parts)
+        later = add(deferred) - at_once if deferred else set()
+        check_config([*parts, *deferred], obj / ".config", log)
+    (obj / DEFERRED_OPTIONS).write_text("\n".join(sorted(later)))
     stamp.write_text(key)
 
 
-def _options(path):
+def options(path):
     """{option: value} of a config file; 'n' where it is not set."""
     options = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
@@ -259,9 +302,9 @@ def check_config(parts, final, log):
     """Every option that PARTS ask for must be in FINAL: Kconfig drops silently."""
     wanted = {}
     for part in parts:
-        for option, value in _options(part).items():
+        for option, value in options(part).items():
             wanted[option] = (value, Path(part).name)
-    have = _options(final)
+    have = options(final)
     wrong = [f"{option}={value} ({part}) is {have.get(option, 'absent')}"
              for option, (value, part) in wanted.items() if have.get(option, "n") != value]
     if wrong:

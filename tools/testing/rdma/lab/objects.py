@@ -118,7 +118,7 @@ class Build:
 
 
 def patched(source):
-    return Build(source, paths.CONFIGS / "base.config", paths.CONFIGS / "phyr.config")
+    return Build(source, *kernel.fragments("phyr"), *kernel.deferred_fragments("phyr"))
 
 
 def stock_messages(title, targets, *words):
@@ -127,6 +127,6 @@ def stock_messages(title, targets, *words):
     stock.update()
     names = [name for name in targets
              if (stock.dir / re.sub(r"\.o$", ".c", name)).exists()]
-    build = Build(stock, paths.CONFIGS / "base.config")
+    build = Build(stock, *kernel.fragments("stock"), *kernel.deferred_fragments("stock"))
     _, before, _ = build.compile(title, names, *words)
     return {core(line) for lines in before.values() for line in lines}

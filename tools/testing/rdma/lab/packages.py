@@ -17,6 +17,7 @@ import ui
 GROUPS = {
     "kernel": ["gcc", "make", "libc6-dev", "binutils", "flex", "bison", "bc", "perl",
                "libelf-dev", "libssl-dev", "kmod", "cpio", "xz-utils", "patch", "git", "ccache"],
+    "symbols": ["dwarves"],
     "sources": ["xz-utils", "patch", "git"],
     "rdma-core": ["gcc", "cmake", "ninja-build", "pkgconf", "ccache", "libnl-3-dev",
                   "libnl-route-3-dev", "libudev-dev"],

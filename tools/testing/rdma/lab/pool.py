@@ -43,7 +43,7 @@ def prepare(tasks):
     """
     wanted = {name for task in tasks for name in task.suites}
     try:
-        vm.prepare(tasks[0].kernel)
+        vm.prepare(tasks[0].kernel, deferred=True)
         if "pyverbs" in wanted:
             userspace.ensure_pyverbs()
         for name in wanted & {"verbs", "dma"}:

@@ -7,6 +7,7 @@ import shlex
 from typing import NamedTuple
 
 import bar
+import kernel
 import paths
 import perftest
 import programs
@@ -180,7 +181,7 @@ def main(argv):
     parser = argparse.ArgumentParser(
         prog="lab run", description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", choices=("phyr", "stock", "debug"), default="phyr",
+    parser.add_argument("--kernel", choices=tuple(kernel.FLAVOURS), default="phyr",
                         help="the kernel to boot (default: phyr)")
     args = parser.parse_args(argv)
 

@@ -300,6 +300,15 @@ def linux(update=False):
                 3 * GIB, f"linux-source-{KERNEL} ({KERNEL_SUITE})", update)
 
 
+def debian_config():
+    """The config of Debian's own kernel for this processor."""
+    package = f"linux-config-{KERNEL}"
+    script = ('dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards '
+              '"./usr/src/*/config.*_none_$(dpkg --print-architecture).xz" | xz -d >config')
+    return _get("linux-config", lambda: next(iter(_uris("download", package)), None),
+                script, GIB // 100, f"{package} ({KERNEL_SUITE})", False).dir / "config"
+
+
 def _tarball(package, marker, update, space=GIB // 10):
     own = _own("LAB_" + package.upper().replace("-", "_"), marker)
     if own:

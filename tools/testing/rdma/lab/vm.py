@@ -445,14 +445,15 @@ def own_umask():
     return umask
 
 
-def prepare(kernel="phyr"):
-    """Build and install whatever a run with KERNEL needs; gives the kernel."""
+def prepare(kernel="phyr", deferred=False):
+    """Build and install whatever a run with KERNEL needs, its DEFERRED modules or not yet;
+    gives the kernel."""
     import kernel as kernels
     import packages
     import userspace
 
     packages.ensure("vm")
-    built = kernels.ensure(kernel)
+    built = kernels.ensure(kernel, deferred)
     userspace.ensure_rdma_core()
     agent.initramfs()
     return built
@@ -460,7 +461,8 @@ def prepare(kernel="phyr"):
 
 def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeout=None,
         stdin=b"", stdout=None, stderr=None, cwd=None, env=None, rw=(), icount=False,
-        iommu="none", edu=None, network=True, umask=None, name="run", signals=None, node=None):
+        iommu="none", edu=None, network=True, umask=None, name="run", signals=None, node=None,
+        deferred=False):
     """Run ARGV in a VM and give its Result.
 
     IOMMU and EDU are as dma.machine() has them; without EDU, there is no edu
@@ -468,9 +470,10 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     STDIN is bytes or a descriptor; STDOUT and STDERR are descriptors, or None
     to have them in the result; STDERR may be vm.STDOUT. A descriptor that is a
     terminal is one for the program too, where SIGNALS says that we own it.
-    NODE is for pair.run(), which runs two of them.
+    NODE is for pair.run(), which runs two of them. DEFERRED: the modules of
+    configs/deferred.config are wanted, too.
     """
-    built = prepare(kernel)
+    built = prepare(kernel, deferred)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
     if umask is None:
         umask = own_umask()

@@ -106,7 +106,7 @@ def run(report):
         result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
                                     variables=variables, iommu=case.iommu, edu=case.bits,
                                     devices=devices, cpus=cpus, cmdline=cmdline, mem=case.mem,
-                                    network=case.rxe,
+                                    network=case.rxe, deferred=True,
                                     expect=case.complaint or None)
         faults = klog.faults(result.kernel_log)
         report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)

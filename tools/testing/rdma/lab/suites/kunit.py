@@ -13,6 +13,7 @@ MARK = b".kunit_test_suites"
 
 # Each word is a module, and after a colon the glob that its suites must match
 SCRIPT = """
+modprobe kunit
 for word; do
     module=${word%%:*}
     printf %s "${word#*:}" > /sys/module/kunit/parameters/filter_glob
@@ -52,7 +53,7 @@ def modules(built):
 
 
 def run(report):
-    built = kernel.ensure(report.kernel)
+    built = kernel.ensure(report.kernel, deferred=True)
     names = modules(built)
     if not names:
         raise ui.LabError(f"no module of the {report.kernel} kernel holds a KUnit suite")
@@ -68,7 +69,7 @@ def run_on(report, machine, devices, names, peer):
     globs = SUITES.get(report.kernel, {})
     words = [f"{name}:{globs.get(name, '*')}" for name in names]
     result = report.vm(title, ["sh", "-c", SCRIPT, "kunit", *words], iommu="strict",
-                       devices=devices, cmdline=FILTER.get(report.kernel, ()))
+                       devices=devices, deferred=True, cmdline=FILTER.get(report.kernel, ()))
     text = result.stdout.decode(errors="replace")
     suites = text.split("LAB ")
     if suites[0].strip():
