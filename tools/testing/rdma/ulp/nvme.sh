@@ -23,8 +23,14 @@ inline_sizes="0 16384"
 tests=0
 failed=0
 
+# The kernel's log tells which test runs: a complaint of the kernel is the test's.
+mark() {
+	echo "lab-test: $1 nvme $2" >/dev/kmsg
+}
+
 # result STATUS NAME: one KTAP line
 result() {
+	mark end "$2"
 	tests=$((tests + 1))
 	if [ "$1" -eq 0 ]; then
 		echo "ok $tests $2"
@@ -87,17 +93,23 @@ disconnect() {
 
 one_round() {
 	name=inline_$1
+	mark begin "$name/load"
 	load
 	result $? "$name/load" || return
+	mark begin "$name/target"
 	target_up "$1"
 	result $? "$name/target" || return
+	mark begin "$name/connect"
 	connect && present
 	result $? "$name/connect" &&
 		"$folder/block_data" /dev/nvme0n1 "$disk" "$name" || failed=1
+	mark begin "$name/disconnect"
 	disconnect
 	result $? "$name/disconnect"
+	mark begin "$name/target_down"
 	target_down
 	result $? "$name/target_down"
+	mark begin "$name/unload"
 	unload
 	result $? "$name/unload"
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ktap.h"
 
@@ -76,12 +79,35 @@ static bool selected(const struct subtest *t, const char *filter)
 	return !filter || strstr(t->name, filter);
 }
 
+/*
+ * Write into the kernel's log that a subtest begins or ends. Whoever reads a
+ * complaint of the kernel between two such lines knows the test that caused it.
+ * Without the right to write there, the subtest runs all the same.
+ */
+static void mark(const char *what, const struct subtest *t)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	char line[256];
+	int len;
+
+	if (fd < 0)
+		return;
+	len = snprintf(line, sizeof(line), "lab-test: %s %s %s\n", what,
+		       program_invocation_short_name, t->name);
+	/* One write is one line of the log. */
+	if (write(fd, line, len) != len)
+		perror("/dev/kmsg");
+	close(fd);
+}
+
 static enum ktap_result run_one(const struct subtest *t, size_t nr)
 {
 	enum ktap_result res;
 
 	reason[0] = 0;
+	mark("begin", t);
 	res = t->fn(t->arg);
+	mark("end", t);
 	if (res == KTAP_PASS)
 		printf("ok %zu %s\n", nr, t->name);
 	else if (res == KTAP_SKIP)

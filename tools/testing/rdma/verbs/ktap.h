@@ -6,6 +6,10 @@
  * whose name holds the string given on the command line (all, if none), and
  * returns the exit status. A subtest is a function that returns one of
  * KTAP_PASS, ktap_fail() or ktap_skip(); each of the last two says why.
+ *
+ * The kernel's log tells when each subtest begins and ends ("lab-test: begin
+ * PROGRAM NAME"), so that a complaint of the kernel fails the subtest that it
+ * belongs to.
  */
 #ifndef KTAP_H
 #define KTAP_H
