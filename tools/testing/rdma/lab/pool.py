@@ -18,6 +18,7 @@ from typing import NamedTuple
 import kernel
 import paths
 import programs
+import suites
 import ui
 import userspace
 import vm
@@ -27,12 +28,13 @@ TOTALS = re.compile(r"(\d+) passed, (\d+) failed\n?$")
 
 
 class Task(NamedTuple):
-    """Suites that one call runs, one after the other, on one kernel."""
+    """Suites, or parts of them, that one call runs, one after the other, on one kernel."""
     kernel: str
-    suites: tuple
+    words: tuple
 
     def __str__(self):
-        return " ".join([*([self.kernel] if self.kernel != "phyr" else []), *self.suites])
+        names = suites.grouped(self.words)
+        return " ".join([*([self.kernel] if self.kernel != "phyr" else []), *names])
 
 
 def prepare(tasks):
@@ -41,7 +43,7 @@ def prepare(tasks):
     The kernel is that of the first of them. Another one is built when a task
     needs it: on a slow machine, after others have run.
     """
-    wanted = {name for task in tasks for name in task.suites}
+    wanted = {name for task in tasks for name in suites.grouped(task.words)}
     try:
         vm.prepare(tasks[0].kernel, deferred=True)
         if "pyverbs" in wanted:
@@ -55,30 +57,26 @@ def prepare(tasks):
 class Pool:
     """Runs tasks, a few at a time, in their order."""
 
-    def __init__(self, tasks, until=None):
+    def __init__(self, tasks):
         self.waiting = collections.deque(tasks)
-        self.until = until          # time.monotonic() at which what still runs is ended
         self.lock = threading.Lock()
         self.running = {}           # child: its task
         self.passed = self.failed = 0
         self.stopped = False
 
     def run(self):
-        """(passed, failed, the tasks that did not end in time)."""
+        """(passed, failed)."""
         workers = [threading.Thread(target=self._work, daemon=True)
                    for _ in range(kernel.jobs())]
         try:
             for worker in workers:
                 worker.start()
             # In short steps: a signal interrupts no join()
-            while not self._late() and any(worker.is_alive() for worker in workers):
+            while any(worker.is_alive() for worker in workers):
                 time.sleep(0.2)
         finally:
-            left = self._stop()
-        return self.passed, self.failed, left
-
-    def _late(self):
-        return self.until is not None and time.monotonic() >= self.until
+            self._stop()
+        return self.passed, self.failed
 
     def _begin(self):
         """The child that runs the next task, known before anybody can stop it."""
@@ -86,7 +84,7 @@ class Pool:
             if self.stopped or not self.waiting:
                 return None
             task = self.waiting[0]
-            words = [LAB, "check", "--kernel", task.kernel, *task.suites]
+            words = [LAB, "check", "--kernel", task.kernel, *task.words]
             child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True, errors="replace",
                                      start_new_session=True)
@@ -126,10 +124,9 @@ class Pool:
             sys.stdout.flush()
 
     def _stop(self):
-        """End what runs; the tasks of that, and those that never ran."""
+        """End what runs."""
         with self.lock:
             self.stopped = True
-            running = dict(self.running)
+            running = list(self.running)
         for child in running:
             ui.end(child, grace=30)
-        return [*running.values(), *self.waiting]

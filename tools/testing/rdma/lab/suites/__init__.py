@@ -2,8 +2,8 @@
 """The suites of `./lab check`: one module each, with HELP and run(report).
 
 run() gives each outcome to a report.Report; a suite that cannot run raises
-ui.LabError, which counts as a failure. debug has no run(): it is a name for
-other suites, its PARTS, on the debug kernel.
+ui.LabError, which counts as a failure. A suite of parts that can run alone has
+parts(kernel), their names, too, and run(report, only) takes some of them.
 """
 
 import importlib
@@ -11,8 +11,8 @@ import importlib
 import ui
 
 # Cheap ones first: what is quick to break is quick to see
-ORDER = ("unit", "config", "lint", "drivers", "kunit", "verbs", "dma", "dmabuf", "ulp", "pyverbs",
-         "programs", "lab", "debug")
+ORDER = ("unit", "config", "lint", "drivers", "kunit", "verbs", "dma", "dmabuf", "ulp",
+         "pyverbs", "programs", "lab")
 
 # What runs together when all of them run a few at a time: those of a line one
 # after the other, since lint and drivers share a tree. Long ones first, so
@@ -34,15 +34,21 @@ def load(name):
         raise ui.LabError(f"this clone has no suite '{name}'") from e
 
 
+def split(word):
+    """(suite, part) of SUITE or SUITE/PART."""
+    suite, _, part = word.partition("/")
+    return suite, part
+
+
 def parts(name, kernel):
-    """The (kernel, suite) that suite NAME on KERNEL consists of."""
-    if name == "debug":
-        return [("debug", part) for part in load("debug").PARTS]
-    return [(kernel, name)]
+    """The parts of suite NAME on KERNEL."""
+    module = load(name)
+    return list(module.parts(kernel)) if hasattr(module, "parts") else []
 
 
-def together(kernel):
-    """All suites on KERNEL, as (kernel, suites) for a call each."""
-    calls = [*((kernel, group) for group in TOGETHER),
-             *((flavour, (name,)) for flavour, name in parts("debug", kernel))]
-    return list(dict.fromkeys(calls))       # on the debug kernel, debug's are there already
+def grouped(words):
+    """{suite: its parts that are to run, or none for all} of SUITEs and SUITE/PARTs."""
+    found = {}
+    for suite, part in map(split, words):
+        found.setdefault(suite, []).append(part)
+    return {suite: [] if "" in some else some for suite, some in found.items()}

@@ -11,10 +11,14 @@ from suites import dmabuf, verbs
 HELP = ("real DMA in the VM by the edu device: without IOMMU, strict, lazy, caching, passthrough, "
         "bounced")
 
-EVERYTHING = ("dma_*",)
 SETUP = "dma_setup"
 P2P = ("dma_p2p", "dma_p2p_odp")
 EXPORT = ("dma_export",)
+# All that need no other function beside edu
+ALONE = tuple(name for name in programs.names("dma", "dma_")
+              if name not in (SETUP, *P2P, *EXPORT))
+# Those that another way to flush the IOTLB makes a difference to
+CHANGES = ("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")
 # What the kernel makes of each --iommu: the type of the device's domain
 TYPES = {"none": b"", "strict": b"DMA", "lazy": b"DMA-FQ", "caching": b"DMA",
          "passthrough": b"identity"}
@@ -24,19 +28,14 @@ class Case(NamedTuple):
     """A boot: what the VM has, and the programs that run."""
     iommu: str
     bits: int = 64
-    programs: tuple = ()        # all of them
+    programs: tuple = ALONE
     complaint: str = ""         # of the kernel's, which has to be there
-    debug: tuple = ()           # programs for the debug kernel; none: not there
     peer: tuple = ()            # QEMU's arguments: other functions are there, beside edu
     p2p: bool = True            # PCI lets them reach each other's BARs
     rxe: bool = False           # rxe is there, too
     cmdline: tuple = ()         # more for the kernel
     mem: str = "3G"
 
-
-# To compare the pages of gigabytes takes the debug kernel minutes
-DEBUG = ("dma_bad", "dma_copy", "dma_life", "dma_stale", "dma_odp", "dma_dmabuf", "dma_bounce",
-         "dma_fail")
 
 # Through the host bridge of this processor PCI functions reach each other
 ZEN = "-cpu max,family=23"
@@ -55,15 +54,15 @@ BEYOND = r"WARNING: \S*kernel/dma/direct\.c"
 
 CASES = {
     "none": Case("none"),
-    "strict": Case("strict", debug=DEBUG),
-    "lazy": Case("lazy", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
-    "caching": Case("caching", programs=("dma_copy", "dma_size", "dma_stale", "dma_life", "dma_odp")),
+    "strict": Case("strict"),
+    "lazy": Case("lazy", programs=CHANGES),
+    "caching": Case("caching", programs=CHANGES),
     "passthrough": Case("passthrough", programs=("dma_copy", "dma_size", "dma_stale", "dma_odp")),
     # Without an IOMMU this kernel asks for no less than 32 bits, where there is more memory
     "mask-none": Case("none", 32, ("dma_mask",), BEYOND),
     "mask-strict": Case("strict", 30, ("dma_mask", "dma_copy", "dma_odp")),
     # By the IOVA, by the BAR's address (twice), by the switch, and not at all
-    "p2p-strict": Case("strict", programs=P2P, debug=P2P, peer=(ZEN, *BESIDE)),
+    "p2p-strict": Case("strict", programs=P2P, peer=(ZEN, *BESIDE)),
     "p2p-host": Case("passthrough", programs=P2P, peer=(ZEN, *BESIDE)),
     "p2p-none": Case("none", programs=P2P, peer=(ZEN, *BESIDE), cmdline=NOIOMMU),
     "p2p-switch": Case("passthrough", programs=P2P, peer=BELOW),
@@ -71,7 +70,7 @@ CASES = {
     "p2p-mask": Case("none", 31, P2P[1:], BEYOND, peer=(ZEN, BESIDE[1]), p2p=False, mem="2G"),
     "p2p-forbidden": Case("strict", programs=P2P, peer=BESIDE, p2p=False),
     # The BAR of edu itself, in the hands of rxe and of a second edu
-    "export-strict": Case("strict", programs=EXPORT, debug=EXPORT, peer=(ZEN, SECOND), rxe=True),
+    "export-strict": Case("strict", programs=EXPORT, peer=(ZEN, SECOND), rxe=True),
     "export-switch": Case("passthrough", programs=EXPORT, peer=(f"{SECOND},bus=peer",), rxe=True),
     "export-forbidden": Case("strict", programs=EXPORT, peer=(SECOND,), p2p=False, rxe=True),
     "bounce-none": Case("none", programs=("dma_bounce",), cmdline=BOUNCE),
@@ -80,33 +79,38 @@ CASES = {
 }
 
 
-def run(report):
+def parts(_kernel):
+    """Those that can run alone: the boots."""
+    return list(CASES)
+
+
+def run(report, only=()):
     folder = programs.ensure("dma")
-    for name, case in CASES.items():
-        debug = report.kernel == "debug"
-        if debug and not case.debug:
-            continue
-        names = case.debug if debug else case.programs
-        names = [SETUP, *names] if names else [name for name in verbs.tests(folder, EVERYTHING)
-                                               if name not in P2P + EXPORT]
-        variables = {b"DMA_TYPE": TYPES[case.iommu],
-                     b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
-        # A page freed while the IOMMU still maps it is a bug, and told as one
-        cmdline = [verbs.CMA, *case.cmdline, *(["iommu.debug_pagealloc=1"] if debug else [])]
-        devices, cpus = [], 2
-        if case.peer:
-            variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
-            devices = [*case.peer]
-        if case.programs == P2P:
-            # With two, QEMU 7.2 now and then loses a request to edu when the other
-            # disables the peer's memory; it seems to, as the memory map changes
-            cpus = 1
-            cmdline.append(UNSAFE)
-            devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *devices]
-        result = verbs.run_programs(report, f"dma-{name}", folder, names, under=f"{name}.",
-                                    variables=variables, iommu=case.iommu, edu=case.bits,
-                                    devices=devices, cpus=cpus, cmdline=cmdline, mem=case.mem,
-                                    network=case.rxe, deferred=True,
-                                    expect=case.complaint or None)
-        faults = klog.faults(result.kernel_log)
-        report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)
+    for name in only or CASES:
+        run_case(report, folder, name, CASES[name])
+
+
+def run_case(report, folder, name, case):
+    """One boot, and what the IOMMU says of it."""
+    variables = {b"DMA_TYPE": TYPES[case.iommu],
+                 b"DMA_CACHING": b"1" if case.iommu == "caching" else b"0"}
+    # A page freed while the IOMMU still maps it is a bug, and told as one
+    debug = ["iommu.debug_pagealloc=1"] if report.kernel == "debug" else []
+    cmdline = [verbs.CMA, *case.cmdline, *debug]
+    devices, cpus = [], 2
+    if case.peer:
+        variables[b"DMA_P2P"] = b"1" if case.p2p else b"0"
+        devices = [*case.peer]
+    if case.programs == P2P:
+        # With two, QEMU 7.2 now and then loses a request to edu when the other
+        # disables the peer's memory; it seems to, as the memory map changes
+        cpus = 1
+        cmdline.append(UNSAFE)
+        devices = [dmabuf.shared(f"ivshmem-{name}", BAR)[1], *devices]
+    result = verbs.run_programs(report, f"dma-{name}", folder, [SETUP, *case.programs],
+                                under=f"{name}.", variables=variables, iommu=case.iommu,
+                                edu=case.bits, devices=devices, cpus=cpus, cmdline=cmdline,
+                                mem=case.mem, network=case.rxe, deferred=True,
+                                expect=case.complaint or None)
+    faults = klog.faults(result.kernel_log)
+    report.test(f"{name}.faults", not faults, "\n".join(faults), result.kernel_log)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """KUnit in the VM: every module of the kernel that holds KUnit suites."""
 
+import fnmatch
+from typing import NamedTuple
+
 import dma
 import kernel
 import ktap
@@ -11,12 +14,8 @@ HELP = "KUnit suites of the kernel's modules, in the VM"
 # The section that kunit_test_suites() puts into a module
 MARK = b".kunit_test_suites"
 
-# Each word is a module, and after a colon the glob that its suites must match
 SCRIPT = """
-modprobe kunit
-for word; do
-    module=${word%%:*}
-    printf %s "${word#*:}" > /sys/module/kunit/parameters/filter_glob
+for module; do
     modprobe "$module" || echo "not ok 1 modprobe $module"
 done
 for results in /sys/kernel/debug/kunit/*/results; do
@@ -25,24 +24,30 @@ for results in /sys/kernel/debug/kunit/*/results; do
 done
 """
 
-
 EDU = ("edu", "edu")
 
-# What takes the debug kernel minutes: random mappings, checked one by one; page
-# tables in other formats than the VM's; long chains of fences, which are not ours.
-# And one machine is enough there.
-FILTER = {"debug": ["kunit.filter=speed>slow"]}
-SUITES = {"debug": {"iommu_pt_kunit_test": "vtdss*", "dmabuf_kunit": "dma-buf-phyr*"}}
 
-# How one PCI function reaches another's MMIO depends on the machine, so the
-# mapping of physical ranges is tested on each kind, which the test names. Host
-# bridges are known to do it on newer AMD processors.
-MACHINES = {
-    "": (EDU, None, "the peer cannot be reached"),
-    "switch": ((*dma.SWITCH, "edu,bus=edu", "edu,bus=peer"), "phyr_dma_kunit",
-               "the peer is reached by bus address"),
-    "bridge": (("-cpu EPYC,+la57", *EDU), "phyr_dma_kunit",
-               "the peer is reached through the host bridge"),
+class Boot(NamedTuple):
+    """Modules (a glob) that are loaded in a boot, and the VM's devices."""
+    modules: str
+    devices: tuple = EDU
+    peer: str = ""              # what a test says of the way to the second edu
+    under: str = ""             # what the results are to be told apart by
+
+
+PEER = "phyr_dma_kunit"
+
+# Each module is in the first boot whose glob matches. How one PCI function reaches
+# another's MMIO depends on the machine, so the mapping of physical ranges is tested on
+# each kind, which the test names. Host bridges are known to do it on newer AMD processors.
+BOOTS = {
+    "page_tables": Boot("iommu_pt_*"),
+    "dma-buf": Boot("dmabuf_*"),
+    "modules": Boot("*", peer="the peer cannot be reached"),
+    "switch": Boot(PEER, (*dma.SWITCH, "edu,bus=edu", "edu,bus=peer"),
+                   "the peer is reached by bus address", "switch"),
+    "bridge": Boot(PEER, ("-cpu EPYC,+la57", *EDU),
+                   "the peer is reached through the host bridge", "bridge"),
 }
 
 
@@ -52,32 +57,46 @@ def modules(built):
                   if MARK in path.read_bytes())
 
 
-def run(report):
+def dealt(names):
+    """{boot: those modules of NAMES that it loads}"""
+    left, found = list(names), {}
+    for name, boot in BOOTS.items():
+        found[name] = fnmatch.filter(names if boot.under else left, boot.modules)
+        left = [module for module in left if module not in found[name]]
+    return found
+
+
+def parts(_kernel):
+    """Those that can run alone: the boots."""
+    return list(BOOTS)
+
+
+def run(report, only=()):
     built = kernel.ensure(report.kernel, deferred=True)
     names = modules(built)
     if not names:
         raise ui.LabError(f"no module of the {report.kernel} kernel holds a KUnit suite")
-    for machine, (devices, only, peer) in MACHINES.items():
-        if machine and report.kernel == "debug":
-            continue
-        run_on(report, machine, devices, [only] if only else names, peer)
+    for name, some in dealt(names).items():
+        absent = not some and report.kernel == "stock"     # which has fewer of them
+        if (name in only or not only) and not absent:
+            run_boot(report, name, BOOTS[name], some)
 
 
-def run_on(report, machine, devices, names, peer):
-    """Load the modules NAMES in a VM with DEVICES behind an IOMMU; one says PEER."""
-    title = f"kunit-{machine}" if machine else "kunit"
-    globs = SUITES.get(report.kernel, {})
-    words = [f"{name}:{globs.get(name, '*')}" for name in names]
-    result = report.vm(title, ["sh", "-c", SCRIPT, "kunit", *words], iommu="strict",
-                       devices=devices, deferred=True, cmdline=FILTER.get(report.kernel, ()))
+def run_boot(report, name, boot, names):
+    """Load the modules NAMES in a VM with an IOMMU."""
+    title = f"kunit-{name}"
+    result = report.vm(title, ["sh", "-c", SCRIPT, "kunit", *names], iommu="strict",
+                       devices=boot.devices, deferred=True)
     text = result.stdout.decode(errors="replace")
     suites = text.split("LAB ")
     if suites[0].strip():
         report.fail(f"{title}.modprobe", suites[0] + result.stderr.decode(errors="replace"),
                     result.kernel_log)
-    report.test(f"{title}.peer", peer in text, f"no test said: {peer}", result.kernel_log)
+    if boot.peer:
+        report.test(f"{title}.peer", boot.peer in text, f"no test said: {boot.peer}",
+                    result.kernel_log)
     if len(suites) == 1:
         report.fail(f"{title}.results", "no results in debugfs", result.kernel_log)
     for part in suites[1:]:
         _path, _, results = part.partition("\n")
-        report.add(ktap.parse(results, planned=False), result.kernel_log, under=machine)
+        report.add(ktap.parse(results, planned=False), result.kernel_log, under=boot.under)

@@ -17,10 +17,9 @@ cd "$1" || exit
 shift
 worst=0
 for program; do
-    # A name, or a name and which of its tests
-    ./$program
+    "./$program"
     status=$?
-    echo "=== program ${program%% *} $status"
+    echo "=== program $program $status"
     [ $status -eq 0 ] || worst=1
 done
 exit $worst
@@ -34,29 +33,17 @@ PMEM = ["-machine nvdimm=on", "-m slots=1,maxmem=4G",
 END = re.compile(r"^=== program (\S+) (\d+)$", re.MULTILINE)
 
 
-def tests(folder, patterns=("mr_*", "odp_*")):
-    """The programs that the Makefile says are tests."""
-    return sorted(path.name for pattern in patterns for path in folder.glob(pattern)
-                  if path.suffix == "")
+TESTS = "mr_|odp_"
 
 
-# What moves most bytes, and takes the debug kernel minutes: left out there (None),
-# or those of its tests that have this in their names. The code paths are those of
-# the other tests; `./lab exec --kernel debug` runs all of them.
-LESS = {"debug": {"mr_size": None, "odp_data": None, "mr_data": "data/scattered",
-                  "mr_bounds": "rc/scattered"}}
+def parts(_kernel):
+    """Those that can run alone: the programs."""
+    return programs.names("verbs", TESTS)
 
 
-def chosen(names, flavour):
-    """NAMES with what to run of them on kernel FLAVOUR."""
-    less = LESS.get(flavour, {})
-    words = {name: less.get(name, "") for name in names}
-    return [f"{name} {tests}".rstrip() for name, tests in words.items() if tests is not None]
-
-
-def run(report):
+def run(report, only=()):
     folder = programs.ensure()
-    run_programs(report, "verbs", folder, chosen(tests(folder), report.kernel), cmdline=[CMA],
+    run_programs(report, "verbs", folder, only or parts(report.kernel), cmdline=[CMA],
                  devices=PMEM if report.kernel == "debug" else ())
 
 
@@ -74,7 +61,7 @@ def run_programs(report, name, folder, names, under="", variables=None, **machin
     text = log.read_text(errors="replace")
     parts = END.split(text)
     ended = dict(zip(parts[1::3], zip(parts[0::3], parts[2::3])))
-    for program in (name.split()[0] for name in names):
+    for program in names:
         output, status = ended.get(program, (parts[-1], None))
         results = ktap.parse(output)
         report.add(results, log, under=under + program)
