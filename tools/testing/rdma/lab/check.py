@@ -46,6 +46,7 @@ def run_suite(name, only, args):
     except ui.LabError as e:
         why = "\n".join([e.what, *([str(e.todo)] if e.todo else []), *e.tail])
         result.fail("suite", why, e.log)
+    result.settle()
     if not result.count("ok") and not result.count("fail"):
         result.fail("suite", "not one test ran")
     result.save()

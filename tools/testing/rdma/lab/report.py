@@ -6,6 +6,7 @@ import re
 import sys
 import time
 
+import klog
 import ktap
 import paths
 import ui
@@ -35,6 +36,7 @@ class Report:
         self.began = time.monotonic()
         self.results = []
         self.failures = []      # (ktap.Result, log)
+        self.complaints = {}    # of the kernel, in a test: (its text, log) by the test's name
 
     def add(self, results, log=None, under=""):
         """Take over RESULTS (of ktap.parse), their names UNDER a common one."""
@@ -64,30 +66,66 @@ class Report:
     def count(self, status):
         return sum(r.status == status for r in self.results)
 
-    def vm(self, name, argv, expect=None, **more):
+    def vm(self, name, argv, expect=None, under="", cmdline=(), **more):
         """Run ARGV in the VM on this report's kernel; its vm.Result.
 
-        That the kernel had nothing to complain about is a test of its own, but
-        for what the regular expression EXPECT finds, which has to be there. On
-        the debug kernel, memory is searched for leaks when ARGV has ended.
+        A test in which the kernel complained fails, whatever it says itself: the
+        log tells which one ran (klog.Test), and UNDER is what its name has in front
+        here. That there is no other complaint is a test of its own. What the regular
+        expression EXPECT finds is no complaint, and has to be there. On the debug
+        kernel, memory is searched for leaks when ARGV has ended.
         """
         import vm
         argv = [os.fspath(word) for word in argv]
         if self.kernel == "debug":
             argv = ["sh", "-c", LEAK_SCAN, "leaks", *argv]
-        result = vm.run(argv, kernel=self.kernel, name=name, **more)
-        talk = [text for text in result.reports if not expect or not re.search(expect, text)]
-        if expect and len(talk) == len(result.reports):
-            talk.append(f"the kernel did not complain of {expect}")
-        if result.panic:
-            talk.append(result.panic)
+        # Else the kernel drops marks of tests, where they are many
+        result = vm.run(argv, kernel=self.kernel, name=name,
+                        cmdline=[*cmdline, "printk.devkmsg=on"], **more)
+        found = klog.complaints(result.kernel_log)
+        talk = [one for one in found if not expect or not re.search(expect, one.text)]
+        why = []
+        if expect and len(talk) == len(found):
+            why.append(f"the kernel did not complain of {expect}")
+        if result.panic and not talk:
+            why.append(result.panic)
         if result.timed_out:
-            talk.append(f"the VM was stopped after {more.get('timeout')} s")
-        self.test(f"{name}.kernel", not talk, "\n".join(talk), result.kernel_log)
+            why.append(f"the VM was stopped after {more.get('timeout')} s")
+        self.silent(f"{name}.kernel", talk, result.kernel_log, under, why)
         return result
 
+    def silent(self, name, complaints, log, under="", why=()):
+        """NAME fails where there is a reason WHY, or one of COMPLAINTS came in no test.
+
+        The others fail their tests, see vm().
+        """
+        why = list(why)
+        for text, test in complaints:
+            if test:
+                self.complaints.setdefault((under, test), []).append((text, log))
+            else:
+                why.append(text)
+        self.test(name, not why, "\n".join(why), log)
+
+    def settle(self):
+        """Fail the tests in which the kernel complained."""
+        names = {result.name for result in self.results}
+        for (under, test), told in self.complaints.items():
+            wanted = [f"{under}{test.program}.{test.name}"] if test.program else []
+            wanted.append(f"{under}{test.name}")
+            self._blame(next((name for name in wanted if name in names), wanted[0]), told)
+        self.complaints = {}
+
+    def _blame(self, name, told):
+        """Test NAME fails with what was TOLD by the kernel, beside what it says itself."""
+        mine = [result for result in self.results if result.name == name]
+        self.results = [result for result in self.results if result.name != name]
+        self.failures = [failure for failure in self.failures if failure[0].name != name]
+        why = [result.why for result in mine if result.status == "fail" and result.why]
+        self.fail(name, "\n".join([*why, *(text for text, _ in told)]), told[0][1])
+
     def line(self):
-        """The summary, and the tests that failed."""
+        """Print the summary, and the tests that failed."""
         skipped = self.count("skip")
         name = self.suite if self.kernel == "phyr" else f"{self.kernel} {self.suite}"
         text = (f"{name:13} {self.count('ok'):5} passed, {self.count('fail')} failed"

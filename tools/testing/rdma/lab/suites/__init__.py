@@ -11,14 +11,14 @@ import importlib
 import ui
 
 # Cheap ones first: what is quick to break is quick to see
-ORDER = ("unit", "config", "lint", "drivers", "kunit", "verbs", "dma", "dmabuf", "ulp",
+ORDER = ("unit", "config", "lint", "drivers", "selftest", "kunit", "verbs", "dma", "dmabuf", "ulp",
          "pyverbs", "programs", "lab")
 
 # What runs together when all of them run a few at a time: those of a line one
 # after the other, since lint and drivers share a tree. Long ones first, so
 # that none is left alone at the end.
 TOGETHER = (("dma",), ("config", "lint", "drivers"), ("kunit",), ("lab",), ("verbs",), ("pyverbs",),
-            ("unit",), ("dmabuf", "ulp"), ("programs",))
+            ("unit", "selftest"), ("dmabuf", "ulp"), ("programs",))
 
 
 def names():

@@ -114,7 +114,8 @@ def vfio(report):
     """MRs in the BAR of ivshmem, whose memory is a file here."""
     program = programs.ensure() / "dmabuf_vfio"
     memory, device = ivshmem("ivshmem", BAR, bus="port0")
-    log = take(report, "vfio", report.vm("dmabuf-vfio", [program], devices=[IOMMU, PORT, device]))
+    log = take(report, "vfio", report.vm(
+        "dmabuf-vfio", [program], under="vfio.", devices=[IOMMU, PORT, device]))
     report.test("vfio.host.file", host_sees(memory),
                 "the file behind the BAR does not hold what was written into it", log)
 
@@ -123,12 +124,12 @@ def iommufd(report):
     """dma-bufs of such a BAR in an I/O address space, where edu does DMA."""
     program = programs.ensure() / "dmabuf_iommufd"
     memory, device = ivshmem("ivshmem-iommufd", IOMMUFD_BAR)
-    result = report.vm("dmabuf-iommufd", [program], cmdline=[verbs.CMA],
+    result = report.vm("dmabuf-iommufd", [program], under="iommufd-vfio.", cmdline=[verbs.CMA],
                        devices=[IOMMU, device, f"-device edu,dma_mask={(1 << 64) - 1:#x}"])
     memory.unlink()
-    log = take(report, "iommufd-vfio", result)
-    faults = klog.faults(result.kernel_log)
-    report.test("iommufd-vfio.faults", not faults, "\n".join(faults), log)
+    take(report, "iommufd-vfio", result)
+    report.silent("iommufd-vfio.faults", klog.faults(result.kernel_log), result.kernel_log,
+                  under="iommufd-vfio.")
 
 
 def run(report):

@@ -85,8 +85,9 @@ def run(report, only=()):
 def run_boot(report, name, boot, names):
     """Load the modules NAMES in a VM with an IOMMU."""
     title = f"kunit-{name}"
+    under = f"{boot.under}." if boot.under else ""
     result = report.vm(title, ["sh", "-c", SCRIPT, "kunit", *names], iommu="strict",
-                       devices=boot.devices, deferred=True)
+                       devices=boot.devices, under=under, deferred=True)
     text = result.stdout.decode(errors="replace")
     suites = text.split("LAB ")
     if suites[0].strip():

@@ -74,7 +74,7 @@ def run_tests(report, name, expected):
         report.vm(name, ["sh", "-c", SCRIPT, "pyverbs", "/usr/bin/python3", "-B",
                          FOLDER / "outcomes.py", tests / "run_tests.py", "--dev", "rxe0",
                          *more],
-                  env=env, stdout=out.fileno(), stderr=err.fileno())
+                  env=env, stdout=out.fileno(), stderr=err.fileno(), under=prefix)
     results = ktap.parse(log.read_text(errors="replace"))
     return {prefix + r.name: (r, log) for r in results}
 

@@ -19,7 +19,8 @@ def build():
 
 def run(report):
     build()
-    result = report.vm("ulp", ["sh", str(SOURCE / "nvme.sh"), str(FOLDER)], deferred=True)
+    result = report.vm("ulp", ["sh", str(SOURCE / "nvme.sh"), str(FOLDER)], under="nvme.",
+                       deferred=True)
     log = paths.log(f"check/ulp-{report.kernel}.log")
     log.write_bytes(result.stdout + result.stderr)
     results = ktap.parse(result.stdout.decode(errors="replace"))

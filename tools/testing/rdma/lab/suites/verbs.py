@@ -4,9 +4,11 @@
 import os
 import re
 
+import klog
 import ktap
 import paths
 import programs
+import ui
 
 HELP = "C programs in the VM: data byte for byte, bounds, windows, bad input, life of MRs"
 
@@ -48,24 +50,57 @@ def run(report, only=()):
 
 
 def run_programs(report, name, folder, names, under="", variables=None, **machine):
-    """Run the programs NAMES of FOLDER in one boot, as run NAME; its vm.Result.
+    """Run the programs NAMES of FOLDER in one boot, as run NAME; the kernel's logs.
 
     Their results are reported UNDER a common name. VARIABLES (bytes) are added
-    to the environment.
+    to the environment. After a panic, those that had not run yet run in another
+    boot: that is why there may be more than one log.
     """
-    log = paths.log(f"check/{name}-{report.kernel}.log")
     env = {**os.environb, b"RDMA_LAB_KERNEL": report.kernel.encode(), **(variables or {})}
-    with open(log, "wb") as out:
-        result = report.vm(name, ["sh", "-c", SCRIPT, name, str(folder), *names], env=env,
-                           stdout=out.fileno(), stderr=out.fileno(), **machine)
-    text = log.read_text(errors="replace")
-    parts = END.split(text)
+    logs, left = [], list(names)
+    while left:
+        turn = f"{name}-{len(logs)}" if logs else name
+        log = paths.log(f"check/{turn}-{report.kernel}.log")
+        with open(log, "wb") as out:
+            result = report.vm(turn, ["sh", "-c", SCRIPT, name, str(folder), *left], env=env,
+                               stdout=out.fileno(), stderr=out.fileno(), under=under, **machine)
+        logs.append(result.kernel_log)
+        left = take(report, under, left, result, log)
+    return logs
+
+
+def take(report, under, names, result, log):
+    """Report what the programs NAMES wrote to LOG; those that a panic kept from running."""
+    parts = END.split(log.read_text(errors="replace"))
     ended = dict(zip(parts[1::3], zip(parts[0::3], parts[2::3])))
-    for program in names:
-        output, status = ended.get(program, (parts[-1], None))
-        results = ktap.parse(output)
-        report.add(results, log, under=under + program)
-        if status != "0" and not any(r.status == "fail" for r in results):
-            how = f"exit status {status}" if status else "did not end"
-            report.fail(f"{under}{program}.status", how, log)
-    return result
+    left = [name for name in names if name not in ended]
+    for name in names:
+        if name in ended or not result.panic:
+            program_results(report, under + name, *ended.get(name, (parts[-1], None)), log)
+    if not result.panic or not left:
+        return []
+    test = klog.panicked_in(result.kernel_log)
+    guilty = test.program if test and test.program in left else left[0]
+    panic_results(report, under + guilty, parts[-1] if guilty == left[0] else "", test, log)
+    left.remove(guilty)
+    if left:
+        ui.say(f"The kernel panicked in {under}{guilty}; to be run in another boot: "
+               + " ".join(left))
+    return left
+
+
+def program_results(report, name, output, status, log):
+    """Report what program NAME printed, and that it ended with STATUS, or not at all."""
+    results = ktap.parse(output)
+    report.add(results, log, under=name)
+    if status != "0" and not any(r.status == "fail" for r in results):
+        how = f"exit status {status}" if status else "did not end"
+        report.fail(f"{name}.status", how, log)
+
+
+def panic_results(report, name, output, test, log):
+    """Report the tests of NAME before TEST, in which the kernel panicked. That one has failed."""
+    done = [result for result in ktap.parse(output) if result.name != "report"]
+    report.add(done, log, under=name)
+    where = f" in {test.name}" if test else ""
+    report.fail(f"{name}.rest", f"not run, the kernel panicked{where}", log)
