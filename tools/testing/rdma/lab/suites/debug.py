@@ -20,7 +20,7 @@ SECONDS = {
     "verbs/mr_again": 25, "verbs/mr_bad": 25, "verbs/mr_dmabuf": 25, "verbs/mr_pmem": 25,
     "verbs/mr_process": 25, "verbs/mr_sge": 25, "verbs/mr_siw": 25, "verbs/mr_window": 25,
     "dma/none": 170, "dma/strict": 170, "dma/lazy": 170, "dma/caching": 170,
-    "dma/passthrough": 170,
+    "dma/passthrough": 170, "dma/clock": 150,
 }
 SUITES = ("verbs", "kunit", "dma", "pyverbs")
 SHARE = 700             # seconds of one processor: about six minutes on two
@@ -62,5 +62,7 @@ def commit():
 
 def calls(chosen):
     """The units CHOSEN as (kernel, words) for calls of `./lab check`, one for each suite."""
+    seconds = units()
     grouped = [[unit for unit in chosen if suites.split(unit)[0] == suite] for suite in SUITES]
+    grouped.sort(key=lambda group: -sum(map(seconds.get, group)))
     return [("debug", tuple(group)) for group in grouped if group]
