@@ -5,18 +5,27 @@ import argparse
 import collections
 import contextlib
 import functools
+import math
 import os
+import re
+import resource
 import shlex
 import signal
 import socket
 import sys
 
 import dma
-import kernel
+import kernel as kernels
+import klog
 import pair
 import streams
 import ui
 import vm
+
+COMPLAINED = 122        # the exit status, with --fail-on-warn
+MIB = 1 << 20
+LEAST_MEMORY = {"phyr": 192 * MIB, "stock": 192 * MIB, "symbols": 192 * MIB, "debug": 768 * MIB}
+MOST_CPUS = 255         # that QEMU's machine has without more options
 
 DESCRIPTION = """\
 Run COMMAND in a VM with the patched kernel, as root, with two RDMA devices:
@@ -24,6 +33,14 @@ rxe0 (10.0.0.1) and rxe1 (10.0.0.2), one virtual link between them. The host's
 files are there at the same paths. All of them can be written, but only what
 is written below the working directory (and --rw DIR) stays; sockets, fifos
 and unnamed temporary files work everywhere else, /tmp say.
+"""
+
+SHELL = """\
+Open a shell, the caller's own, in a VM with the patched kernel, as root, with two
+RDMA devices: rxe0 (10.0.0.1) and rxe1 (10.0.0.2), one virtual link between them.
+The host's files are there at the same paths. All of them can be written, but
+only what is written below the working directory (and --rw DIR) stays. COMMAND,
+below, is the shell.
 """
 
 PAIR = f"""
@@ -34,37 +51,81 @@ address and LAB_PEER the other one's. Both start when both VMs are up; a client
 may still have to wait until its server listens. The working directory is the
 same one in both, but files are no way to talk: what one writes, the other may
 see late. The first VM has the streams, and when its COMMAND ends, the second
-one's has {pair.GRACE} seconds to end, too. What that prints comes on stderr with
-"{pair.MARK.decode().strip()}" before each line.
+one's has {pair.GRACE} seconds to end, too; then the lab ends it. What that prints comes
+on stderr with "{pair.MARK.decode().strip()}" before each line.
+"""
+
+SURROUNDINGS = """
+Arguments, environment, working directory, umask, resource limits and streams
+are the caller's own. Two variables get folders appended: PATH the programs of
+the lab's rdma-core and perftest, LD_LIBRARY_PATH the lab's rdma-core. So what
+the caller's own variables name comes first, and what no variable names is the
+lab's, not the system's. --rdma-core changes this.
+
+A program that crashes leaves its core dump in the file core in its working
+directory, where the limit (ulimit -c) allows it.
 """
 
 STATUSES = f"""\
 The exit status is COMMAND's, or 128 + N where signal N ended it, or
+  {COMPLAINED}  the kernel complained (WARN, BUG and the like), with --fail-on-warn
   {vm.PANICKED}  the kernel panicked or had an oops: its trace is on stderr
   {vm.TIMED_OUT}  --timeout was reached
   {vm.FAILED}  the lab failed: the reason is on stderr
   {vm.NOT_EXECUTABLE}  COMMAND cannot be executed
   {vm.NOT_FOUND}  COMMAND was not found
-With two VMs it is the first one's; the second one's where the first one's is
-0 and the second did not have to be ended, and where the second fails.
+With two VMs it is the first one's, if that is not 0. If it is 0, it is the second
+one's, where that ended by itself: one that the lab had to end, {pair.GRACE} seconds after
+the first, does not count, and one that a signal to the lab ended does not either.
+If the second one's VM fails, or cannot execute it, that is the status.
 
-Ctrl-C reaches COMMAND; a second one ends the VM. Kernel messages are in
-build/logs/vm/. To load more modules, call modprobe in the VM.
+Ctrl-C reaches COMMAND; a second one ends the VM. SIGTERM, SIGHUP and SIGQUIT reach
+it as well; if it did not end --kill-after seconds later, or when the same signal
+comes again, the lab ends the VM. SIGUSR1 and SIGUSR2 are passed on. Kernel messages
+are in build/logs/vm/. To load more modules, call modprobe in the VM.
 """
 
 
-def options(verb, with_command):
-    usage = f"./lab {verb} [OPTION]..." + (" [--] COMMAND [ARGUMENT]..." if with_command else "")
-    parser = argparse.ArgumentParser(
-        prog=f"lab {verb}", usage=usage, epilog=STATUSES,
-        description=DESCRIPTION + (PAIR if with_command else ""),
-        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--kernel", choices=tuple(kernel.FLAVOURS),
+def _positive(what):
+    """A type for argparse: a number above 0."""
+    def convert(text):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: {what} are a number above 0")
+        return number
+    return convert
+
+
+def _count(most=None):
+    """A type for argparse: a whole number from 1 to MOST."""
+    def convert(text):
+        if not text.isdecimal() or int(text) < 1 or (most and int(text) > most):
+            limit = f"a number from 1 to {most}" if most else "1 or more"
+            raise argparse.ArgumentTypeError(f"{text}: it can be {limit}")
+        return int(text)
+    return convert
+
+
+def _size(text):
+    """A type for argparse: a size as QEMU takes it, in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"{text}: a size is a number of MiB, or one with K, M, G or T, such as 512M or 4G")
+    return int(float(match[1]) * {"K": 1 << 10, "": MIB, "M": MIB, "G": 1 << 30,
+                                  "T": 1 << 40}[match[2].upper()])
+
+
+def _add_machine(add):
+    """The options that say what the VM is."""
+    add("--kernel", choices=tuple(kernels.FLAVOURS),
         default=os.environ.get("LAB_KERNEL", "phyr"),
         help="the kernel to boot (default: $LAB_KERNEL, or phyr)")
-    add("--mem", metavar="SIZE", default="2G", help="memory of the VM (default: 2G)")
-    add("--cpus", metavar="N", type=int, default=2, help="processors of the VM (default: 2)")
+    add("--mem", metavar="SIZE", type=_size, default="2G", help="memory of the VM (default: 2G)")
+    add("--cpus", metavar="N", type=_count(), help="processors of the VM (default: 2)")
     add("--device", metavar="QEMU-ARGS", action="append", default=[], dest="devices",
         help="more for QEMU: a -device, or any of its options; may be repeated")
     add("--append", metavar="KERNEL-ARGS", action="append", default=[],
@@ -73,32 +134,110 @@ def options(verb, with_command):
         help="; ".join(f"{name}: {setup.what}" for name, setup in dma.IOMMUS.items())
         + " (default: none)")
     add("--edu", action="store_true", help="add edu_0, an RDMA device that copies by DMA")
-    add("--edu-bits", metavar="N", type=int, choices=range(1, 65), default=dma.BITS,
+    add("--edu-bits", metavar="N", type=_count(64),
         help=f"address bits of edu_0 (default: {dma.BITS})")
-    parser.set_defaults(vms=1, peer=None)
-    if with_command:
-        add("--vms", type=int, choices=(1, 2), default=1,
-            help="run COMMAND in so many VMs (default: 1); see above")
-        add("--peer", metavar="SCRIPT",
-            help="two VMs: the second one runs SCRIPT, by sh, and not COMMAND")
-    add("--rw", metavar="DIR", action="append", default=[],
-        help="a directory that reaches the host, as the working directory does; "
-             "may be repeated")
-    add("--timeout", metavar="SECONDS", type=float,
-        help="end COMMAND this long after its start")
     add("--icount", action="store_true",
         help="one processor, a clock that counts instructions, and no randomness: slow, "
              "but the same in each run")
+    add("--gdb", action="store_true",
+        help="the VM waits, before its kernel starts, for gdb; how to attach it is on stderr")
+
+
+def _add_program(add):
+    """The options that say how the program runs."""
+    add("--rw", metavar="DIR", action="append", default=[],
+        help="a directory that reaches the host, as the working directory does; "
+             "may be repeated")
+    add("--rdma-core", metavar="WHICH", default="lab",
+        help="lab (the default): PATH and LD_LIBRARY_PATH get the lab's rdma-core and perftest "
+             "appended; system: they are left alone; or a folder with a build of rdma-core: "
+             "that one comes first")
+    add("--timeout", metavar="SECONDS", type=_positive("seconds"),
+        help="end COMMAND this long after its start")
+    add("--kill-after", metavar="SECONDS", type=_positive("seconds"), default=vm.KILL_AFTER,
+        help="how long COMMAND may go on after SIGTERM, SIGHUP or SIGQUIT "
+             f"(default: {vm.KILL_AFTER:g})")
+    add("--fail-on-warn", action="store_true",
+        help=f"give exit status {COMPLAINED} where the VM's kernel complained")
     add("-v", "--verbose", action="store_true",
         help="say which kernel log and which accelerator is used")
+
+
+def options(verb, with_command):
+    usage = f"./lab {verb} [OPTION]..." + (" [--] COMMAND [ARGUMENT]..." if with_command else "")
+    text = (DESCRIPTION if with_command else SHELL) + SURROUNDINGS
+    parser = argparse.ArgumentParser(
+        prog=f"lab {verb}", usage=usage, epilog=STATUSES,
+        description=text + (PAIR if with_command else ""),
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_machine(parser.add_argument)
+    parser.set_defaults(vms=None, peer=None)
+    if with_command:
+        parser.add_argument("--vms", type=int, choices=(1, 2),
+                            help="run COMMAND in so many VMs (default: 1); see above")
+        parser.add_argument("--peer", metavar="SCRIPT",
+                            help="two VMs: the second one runs SCRIPT, by sh, and not COMMAND")
+    _add_program(parser.add_argument)
     return parser
+
+
+def _contradiction(opts):
+    """What is wrong with options that are right one by one; None if nothing is."""
+    if opts.vms == 1 and opts.peer is not None:
+        return "--peer is for two VMs: leave --vms away, or say --vms 2"
+    if opts.icount and (opts.vms == 2 or opts.peer is not None):
+        return "--icount is for one VM: the clocks of two would not agree"
+    if opts.icount and opts.cpus not in (None, 1):
+        return f"--icount is for one processor: leave --cpus {opts.cpus} away"
+    if opts.edu_bits and not opts.edu:
+        return "--edu-bits is for --edu"
+    least = LEAST_MEMORY.get(opts.kernel, 0)
+    if opts.mem < least:
+        return f"--mem: the {opts.kernel} kernel needs {least // MIB}M or more"
+    return None
+
+
+def _most_cpus(built):
+    """How many processors kernel BUILT can use."""
+    try:
+        match = re.search(r"^CONFIG_NR_CPUS=(\d+)$", (built.obj / ".config").read_text(),
+                          re.MULTILINE)
+    except OSError:
+        match = None
+    return min(MOST_CPUS, int(match[1])) if match else MOST_CPUS
+
+
+def _prepare(opts):
+    """Build what the run needs, and refuse what this kernel cannot do."""
+    built = vm.prepare(opts.kernel)
+    most = _most_cpus(built)
+    if opts.cpus and opts.cpus > most:
+        raise ui.LabError(f"--cpus {opts.cpus}: the {opts.kernel} kernel takes 1 to {most}")
+    # What it looks for, or builds, shall not take from the limits of time
+    vm.environment({}, opts.rdma_core)
+
+
+def _limits():
+    """The caller's resource limits, as (number, soft, hard)."""
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return [(number, *(value & (1 << 64) - 1 for value in resource.getrlimit(number)))
+            for number in sorted(numbers)]
+
+
+def _tell_gdb(path, built):
+    """Say how to attach a debugger."""
+    symbols = getattr(built, "debug", None) or built.obj / "vmlinux"
+    ui.say(f"lab: the VM waits for gdb before its kernel starts. In another terminal:\n"
+           f"    gdb -ex 'target remote {path}' {shlex.quote(str(symbols))}\n"
+           "  There, `hbreak FUNCTION` sets a breakpoint, and `continue` starts the VM.")
 
 
 def split(args):
     """The lab's own options, and the command, which begins at -- or at the
     first word that is not an option."""
     with_value = {"--kernel", "--mem", "--cpus", "--device", "--append", "--edu-bits",
-                  "--iommu", "--rw", "--timeout", "--vms", "--peer"}
+                  "--iommu", "--rw", "--timeout", "--vms", "--peer", "--rdma-core",
+                  "--kill-after"}
     i = 0
     while i < len(args):
         if args[i] == "--":
@@ -112,8 +251,7 @@ def split(args):
 class Signals:
     """Signals as a queue, for a loop to take from: no handler runs in between."""
 
-    WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
-               signal.SIGWINCH, signal.SIGCONT)
+    WATCHED = (signal.SIGINT, *vm.ENDING, *vm.OTHERS, signal.SIGWINCH, signal.SIGCONT)
 
     def __init__(self):
         self._queue = collections.deque()
@@ -175,10 +313,22 @@ def report(result, argv, verbose):
         ui.say("lab: the time limit was reached, the program was ended")
     elif result.stopped:
         ui.say(f"lab: stopped by {signal.Signals(result.stopped).name}")
-    if verbose and result.reports:
-        ui.say(f"lab: the kernel complained {len(result.reports)} times, see its log")
+    _report_kernel(result, "")
+    if verbose and result.late:
+        ui.say(f"lab: the VM missed {result.late} times that there was input, for a second")
     if result.panic or verbose:
         ui.say(f"     VM on {result.accel}; kernel log: {vm.paths.show(result.kernel_log)}")
+
+
+def _report_kernel(result, where):
+    """Say that the kernel complained; what a panic says is shown anyway."""
+    count = len(result.reports)
+    if result.panic or not count:
+        return
+    first = klog.STAMP.sub("", result.reports[0].splitlines()[0])
+    ui.say(f"lab: the kernel complained{where}: {first}"
+           + (f" (and {count - 1} more)" if count > 1 else "")
+           + f"; its log: {vm.paths.show(result.kernel_log)}")
 
 
 def report_peer(result, verbose):
@@ -191,8 +341,10 @@ def report_peer(result, verbose):
         ui.say(f"lab: the kernel panicked {where}, see the trace above")
     elif result.status and result.status == peer.status and not peer.timed_out:
         ui.say(f"lab: {where}, the program ended with status {peer.status}")
-    if verbose and peer.reports:
-        ui.say(f"lab: the kernel complained {len(peer.reports)} times {where}, see its log")
+    elif verbose and peer.timed_out:
+        ui.say(f"lab: {where}, the program still ran {pair.GRACE} s after the first one's end, "
+               "and was ended")
+    _report_kernel(peer, " " + where)
     if peer.panic or verbose:
         ui.say(f"     kernel log of the second VM: {vm.paths.show(peer.kernel_log)}")
 
@@ -204,16 +356,30 @@ def runner(opts):
     return pair.run if opts.vms == 2 else vm.run
 
 
+def _status(result, fail_on_warn):
+    """The exit status: with FAIL_ON_WARN, a program's counts only where no kernel complained."""
+    complaints = result.reports or (result.peer and result.peer.reports)
+    if not fail_on_warn or not complaints or result.panic or result.timed_out \
+            or (result.peer and result.peer.panic):
+        return result.status
+    if result.status:
+        ui.say(f"lab: without --fail-on-warn, the exit status were {result.status}")
+    return COMPLAINED
+
+
 def run(opts, argv, env):
     stdin, stdout, stderr = standard_streams()
     try:
-        vm.prepare(opts.kernel)
+        _prepare(opts)
         with Signals() as signals:
             result = runner(opts)(
-                argv, kernel=opts.kernel, mem=opts.mem, cpus=opts.cpus, devices=opts.devices,
-                cmdline=opts.append, iommu=opts.iommu, edu=opts.edu_bits if opts.edu else None,
-                timeout=opts.timeout, stdin=stdin, stdout=stdout, stderr=stderr, env=env,
-                rw=opts.rw, icount=opts.icount, name="exec", signals=signals)
+                argv, kernel=opts.kernel, mem=f"{-(-opts.mem // MIB)}M", cpus=opts.cpus or 2,
+                devices=opts.devices, cmdline=opts.append, iommu=opts.iommu,
+                edu=(opts.edu_bits or dma.BITS) if opts.edu else None, timeout=opts.timeout,
+                stdin=stdin, stdout=stdout, stderr=stderr, env=env, rw=opts.rw,
+                icount=opts.icount, name="exec", signals=signals, limits=_limits(),
+                rdma_core=opts.rdma_core, kill_after=opts.kill_after,
+                gdb=_tell_gdb if opts.gdb else None)
     except ui.LabError as e:
         e.show()
         return vm.FAILED
@@ -221,7 +387,7 @@ def run(opts, argv, env):
         ui.say(f"lab: {e}")
         return vm.FAILED
     report(result, argv, opts.verbose)
-    return result.status
+    return _status(result, opts.fail_on_warn)
 
 
 def main(args):
@@ -235,8 +401,9 @@ def main(args):
         parser.print_usage(sys.stderr)
         ui.say("lab: exec needs a command")
         return vm.FAILED
-    if opts.icount and (opts.vms == 2 or opts.peer is not None):
-        ui.say("lab: --icount is for one VM: the clocks of two would not agree")
+    wrong = _contradiction(opts)
+    if wrong:
+        ui.say(f"lab: {wrong}")
         return vm.FAILED
     return run(opts, [os.fsencode(arg) for arg in argv], environ())
 
@@ -247,6 +414,10 @@ def shell(args):
         opts = parser.parse_args(args)
     except SystemExit as e:
         return vm.FAILED if e.code else 0
+    wrong = _contradiction(opts)
+    if wrong:
+        ui.say(f"lab: {wrong}")
+        return vm.FAILED
     env = environ()
     own = os.fsdecode(env.get(b"SHELL", b"/bin/bash"))
     argv = [own]

@@ -8,11 +8,13 @@ The link is a socket pair that each QEMU has one end of: nothing of the host's
 network takes part. Each VM has a thread of its own, in which vm.run() does all
 that it does for one. Both programs start when both VMs are up.
 
-The first VM is the one that the caller sees: its streams and its status. The
-second ends with it, and what the program there says comes on stderr, line by
-line.
+The caller sees the first VM: its streams and its status. What the program in the
+second one says comes on stderr, line by line. When the first one's program ends,
+the second one's has GRACE seconds to end, too. Both VMs stay up until then: what
+a program sent just before its end still has to arrive.
 """
 
+import collections
 import os
 import socket
 import threading
@@ -38,8 +40,10 @@ class Node:
         self.mac, self.address = MACS[number], ADDRESSES[number]
         self.other = None
         self.up = self.told = False     # ready to run its program; told to
-        self.over = self.failed = False # it ended; so that the other one has to
-        self.stopped = False            # its program did not end by itself
+        self.over = self.failed = False # its program ended; so that the other VM has to end
+        self.stopped = False            # its program was ended, and did not end by itself
+        self.signals = collections.deque()      # for its program, from the other VM's thread
+        self.signalled = False
         self.result = self.error = None
         self._vm = None
 
@@ -61,13 +65,34 @@ class Node:
         if self.up and self.other.up and not self.told:
             self.told = True
             self._vm.let_run()
-        if self.stopped or not self.other.over:
+        while self.signals and self._vm.began:
+            self.signalled = True
+            self._vm.pass_on(self.signals.popleft())
+        if self.stopped or self.over or not self.other.over:
             return
         if self.other.failed or not self.told:
             self.stopped = True
             self._vm.stop()
         elif self.number == 1 and self._vm.began:
-            self.stopped = self._vm.limit(GRACE)
+            self._vm.limit(GRACE)
+
+    def signal(self, signum):
+        """Pass a signal on that the program of the other VM got."""
+        self.signals.append(signum)
+        self.wake()
+
+    def ended(self, result):
+        """This VM's program ended. True once the other one's did, too: the VM can go."""
+        if not self.over:
+            self._judge(result)
+            self.over = True
+            self.other.wake()
+        return self.other.over
+
+    def _judge(self, result):
+        self.failed = bool(result.panic or result.error or result.stopped or result.timed_out)
+        # Only the first VM has a time limit of the caller's: here, it was GRACE
+        self.stopped |= self.number == 1 and bool(result.stopped or result.timed_out)
 
     def run(self, argv, env, **more):
         """Run ARGV here, and let the other one know when it ended."""
@@ -75,8 +100,8 @@ class Node:
                b"LAB_PEER": self.other.address.encode()}
         try:
             self.result = vm.run(argv, env=env, node=self, **more)
-            self.failed = bool(self.result.panic or self.result.error or self.result.stopped
-                               or self.result.timed_out)
+            if not self.over:
+                self._judge(self.result)
         except (ui.LabError, OSError) as e:
             self.error = e
             self.failed = True
@@ -117,7 +142,7 @@ def _outcome(first, second):
     result.peer = other
     if first.stopped:
         result.status = other.status
-    elif not result.status and not second.stopped:
+    elif not result.status and not second.stopped and not second.signalled:
         result.status = other.status
     return result
 

@@ -83,7 +83,7 @@ class Input(threading.Thread):
     def __init__(self, sock, source, wake):
         super().__init__(daemon=True)
         self.sock, self.source, self.wake = sock, source, wake
-        self.total = 0
+        self.total = 0          # bytes that were sent
         self.ended = False      # all was sent
         self.unwanted = False   # the program closed its end
         self.start()
@@ -93,8 +93,11 @@ class Input(threading.Thread):
             for data in self.pieces():
                 if self.unwanted:
                     break
-                self.sock.sendall(data)
-                self.total += len(data)
+                view = memoryview(data)
+                while view:
+                    sent = self.sock.send(view[:CHUNK])
+                    self.total += sent
+                    view = view[sent:]
         except OSError:
             pass                # the VM is gone, or the source is
         self.ended = True

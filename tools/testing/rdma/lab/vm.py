@@ -26,6 +26,7 @@ import dma
 import klog
 import paths
 import qemu
+import stall
 import streams
 import ui
 
@@ -39,8 +40,12 @@ NOT_FOUND = 127
 
 BOOT_LIMIT = 1200       # seconds; far more than the slowest kernel takes on a busy machine
 STOP_LIMIT = 5          # for what was written to reach the host
+KILL_AFTER = 5.0        # for the program to end after SIGTERM
 KEEP_LOGS = 200
 MODULES = ("rdma_rxe", "ib_uverbs", "rdma_ucm")
+# Those that ask a program to end are passed on once, the others each time
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+OTHERS = (signal.SIGUSR1, signal.SIGUSR2)
 # No directory of the host's, or the VM has one of its own there
 NOT_SHARED = ("/", "/dev", "/proc", "/sys")
 
@@ -62,6 +67,7 @@ class Result:
     error: str = ""             # why the program could not be executed
     seconds: float = 0.0        # from its start to its end
     reports: list = field(default_factory=list)     # the kernel's complaints
+    late: int = 0               # how often the agent found input without an interrupt
     peer: "Result" = None       # of the second VM, where there are two
 
 
@@ -106,14 +112,44 @@ def _modules(built, network, edu):
     return found
 
 
-def environment(env=None):
-    """ENV (the caller's own, as bytes) with the patched rdma-core put in front."""
+def _core_folders(core):
+    """The folders with the programs and with the libraries of rdma-core CORE, which
+    is a folder: of a build, of its source, or where it is installed."""
+    for top in (core, core / "build", core / "usr"):
+        for lib in ("lib", "lib64", f"lib/{os.uname().machine}-linux-gnu"):
+            if (top / lib / "libibverbs.so.1").exists():
+                return [top / "bin", top / "sbin"], [top / lib]
+    raise ui.LabError(f"--rdma-core {core}: no libibverbs.so.1 is in lib/ or build/lib/ there",
+                      "Name a build folder of rdma-core, the prefix it is installed in, "
+                      "`system` or `lab`.")
+
+
+def _join(own, before=(), behind=()):
+    """The search path OWN (bytes, or None) with folders before and behind it."""
+    parts = [*map(os.fsencode, before), *([own] if own else []), *map(os.fsencode, behind)]
+    return b":".join(parts)
+
+
+def environment(env=None, core=None):
+    """ENV (the caller's own, as bytes) with folders of an rdma-core in two variables.
+
+    CORE says which: None is the lab's, in front of all, for the lab's own tests;
+    "lab" is the lab's with its perftest, behind what the caller has; "system" is
+    none. A path is a folder of the caller's, in front of all, and the lab's behind.
+    """
     import userspace
-    core = os.fsencode(userspace.ensure_rdma_core())
     env = dict(os.environb if env is None else env)
-    for name, folder in ((b"PATH", b"bin"), (b"LD_LIBRARY_PATH", b"lib")):
-        own = env.get(name)
-        env[name] = core + b"/" + folder + (b":" + own if own else b"")
+    if core == "system":
+        return env
+    lab = userspace.ensure_rdma_core()
+    if core is None:
+        before, behind = ([lab / "bin"], [lab / "lib"]), ((), ())
+    else:
+        before = ((), ()) if core == "lab" else _core_folders(Path(core).absolute())
+        behind = ([lab / "bin", userspace.ensure_perftest()], [lab / "lib"])
+    own = env.get(b"PATH") or os.fsencode(os.defpath)   # what execvp() takes for none
+    env[b"PATH"] = _join(own, before[0], behind[0])
+    env[b"LD_LIBRARY_PATH"] = _join(env.get(b"LD_LIBRARY_PATH"), before[1], behind[1])
     return env
 
 
@@ -167,9 +203,10 @@ def _log_path(name):
 class _Run:
     """One VM, from its start to its end."""
 
-    def __init__(self, log, timeout, signals, node=None):
+    def __init__(self, log, *, timeout, kill_after, signals, node=None, boot_limit=BOOT_LIMIT):
         self.log = log
         self.timeout = timeout
+        self.kill_after = kill_after
         self.signals = signals
         self.node = node                # which VM of a pair it is, if it is one
         self.result = Result(FAILED, kernel_log=log)
@@ -177,12 +214,15 @@ class _Run:
         self.terminal = None
         self.qemu = self.ports = self.wire = None
         self.began = None               # when the program did
-        self.deadline = time.monotonic() + BOOT_LIMIT
+        self.deadline = boot_limit and time.monotonic() + boot_limit
+        self.ending = 0                 # the signal that the deadline is for
         self.stopping = False
         self.totals = None              # bytes of stdout, stderr, tty: the end
         self.asked = self.answer = None # who had the interrupt key: when, what
         self.passed = 0                 # those of a row that were not the program's
-        self.interrupts = 0
+        self.signalled = set()          # signals that the program got
+        self.stall = None
+        self.ended = None               # when the program did
         self.stdin_told = False
         self.broken_told = set()
         self._wake_out, self._wake_in = socket.socketpair()
@@ -237,7 +277,12 @@ class _Run:
         elif kind == "Q":
             self.answer = data == b"1"
             self.watch_keys()
+        elif kind == "L":
+            self.result.late += 1
+        elif kind in "PD":
+            self.stall.message(kind, data)
         elif kind == "X":
+            self.ended = time.monotonic()
             status, *self.totals = map(int, data.split())
             if not self.stopping:
                 self.deadline = None    # what is left to do is up to who reads
@@ -261,6 +306,8 @@ class _Run:
 
     def on_running(self):
         self.connect(*self.wanted)
+        if "stdin" in self.threads:
+            self.stall = stall.Watch(self)
         if self.terminal:
             self.terminal.take()
         if self.node:
@@ -282,11 +329,12 @@ class _Run:
             self.deadline = time.monotonic() + limit
         self.stopping = True
 
-    def limit(self, seconds):
-        """End the program then, if it has not ended; false if it has."""
-        if self.totals is None and not self.stopping:
-            self.deadline = time.monotonic() + seconds
-        return self.totals is None
+    def limit(self, seconds, ending=0):
+        """End the program then, if it still runs; ENDING is the signal that asked it to."""
+        until = time.monotonic() + seconds
+        if self.totals is None and not self.stopping and \
+                (self.deadline is None or until < self.deadline):
+            self.deadline, self.ending = until, ending
 
     def on_signal(self, signum):
         if signum == signal.SIGWINCH:
@@ -295,12 +343,23 @@ class _Run:
         elif signum == signal.SIGCONT:
             if self.terminal and self.began:
                 self.terminal.take()
-        elif signum == signal.SIGINT and self.began and not self.interrupts:
-            self.interrupts += 1
-            self.wire.send("k", signum)
+        elif signum in OTHERS:
+            if self.began:
+                self.wire.send("k", signum)
+        elif self.totals is None and self.began and signum not in self.signalled:
+            self.pass_on(signum)
+            if self.node and signum in ENDING:
+                self.node.other.signal(signum)
         else:
             self.result.stopped = signum
             self.stop()
+
+    def pass_on(self, signum):
+        """Give the program a signal, and the time to end by itself after it."""
+        self.signalled.add(signum)
+        self.wire.send("k", signum)
+        if signum in ENDING:
+            self.limit(self.kill_after, signum)
 
     def watch_keys(self):
         """The first Ctrl-C is the program's; a second one ends the VM, unless
@@ -340,6 +399,16 @@ class _Run:
         return all(thread is None or thread.total >= total for thread, total in
                    zip(map(self.threads.get, ("stdout", "stderr", "tty")), self.totals))
 
+    def over(self):
+        """Can the VM go? One of a pair stays until the other one's program ended, too."""
+        return self.complete() and (not self.node or self.node.ended(self.result))
+
+    def seconds_left(self):
+        """Until something is to be done without an event; None: for ever."""
+        now = time.monotonic()
+        times = [self.deadline, self.stall and self.stall.due()]
+        return min((due - now for due in times if due is not None), default=None)
+
     # the loop
 
     def loop(self):
@@ -348,10 +417,10 @@ class _Run:
             selector.register(self._wake_out, selectors.EVENT_READ, self.on_wake)
             if self.signals:
                 selector.register(self.signals.fileno(), selectors.EVENT_READ, self.on_signals)
-            while not self.complete():
-                left = None if self.deadline is None else self.deadline - time.monotonic()
+            while not self.over():
+                left = self.seconds_left()
                 if left is not None and left <= 0:
-                    if self.on_deadline():
+                    if self.on_time():
                         return
                     continue
                 for key, _ in selector.select(left):
@@ -383,6 +452,13 @@ class _Run:
             self.on_signal(signum)
         return True
 
+    def on_time(self):
+        """True where there is no more to wait for."""
+        if self.deadline is not None and self.deadline <= time.monotonic():
+            return self.on_deadline()
+        self.stall.look()
+        return False
+
     def on_deadline(self):
         """True where there is no more to wait for."""
         if self.stopping:
@@ -390,13 +466,16 @@ class _Run:
         if self.began is None:
             raise ui.LabError(f"the VM did not get ready within {BOOT_LIMIT} s",
                               log=self.log, tail=klog.lines(self.log)[-15:])
-        self.result.timed_out = True
+        if self.ending:
+            self.result.stopped = self.ending
+        else:
+            self.result.timed_out = True
         self.stop()
         return False
 
     def on_death(self):
         """QEMU is gone, and the agent did not say goodbye."""
-        if self.stopping:
+        if self.stopping or self.complete():
             return
         self.qemu.wait()
         self.result.panic = klog.panic(self.log)
@@ -405,7 +484,8 @@ class _Run:
                               tail=klog.lines(self.log)[-15:])
 
     def finish(self):
-        self.result.seconds = time.monotonic() - self.began if self.began else 0.0
+        if self.began:
+            self.result.seconds = (self.ended or time.monotonic()) - self.began
         if self.terminal:
             self.terminal.give_back()
         if self.qemu:
@@ -459,10 +539,37 @@ def prepare(kernel="phyr", deferred=False):
     return built
 
 
+def _job(argv, env, cwd, umask, limits, shares, built, modules, node, network):
+    """What the agent is told, but for the streams."""
+    job = [("a", arg) for arg in argv]
+    job += [("e", key + b"=" + value) for key, value in env.items()]
+    job += [("w", part) for share in shares for part in share]
+    job += [("d", cwd), ("u", umask), ("h", hostname(node)), ("l", str(module_folder(built)))]
+    job += [("c", " ".join(map(str, limit))) for limit in limits]
+    job += [("m", f"{file}\0{words}") for file, words in modules]
+    if network:
+        job += [("n", f"{node.mac} {node.address}" if node else b"")]
+    return job
+
+
+def _cmdline(kernel, icount, gdb):
+    """More for the kernel's command line."""
+    words = []
+    if kernel == "debug":
+        # Where the CPU has five levels of page tables, KASAN takes good addresses for
+        # wild ones in an interrupt that comes while the boot patches the code for them
+        words.append("no5lvl")
+    if icount:      # an address is random as well, and shows in counts
+        words += ["nokaslr", "norandmaps"]
+    if gdb:         # the addresses are those of the file with the symbols
+        words.append("nokaslr")
+    return words
+
+
 def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeout=None,
         stdin=b"", stdout=None, stderr=None, cwd=None, env=None, rw=(), icount=False,
         iommu="none", edu=None, network=True, umask=None, name="run", signals=None, node=None,
-        deferred=False):
+        limits=(), rdma_core=None, kill_after=KILL_AFTER, gdb=None, deferred=False):
     """Run ARGV in a VM and give its Result.
 
     IOMMU and EDU are as dma.machine() has them; without EDU, there is no edu
@@ -470,8 +577,11 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     STDIN is bytes or a descriptor; STDOUT and STDERR are descriptors, or None
     to have them in the result; STDERR may be vm.STDOUT. A descriptor that is a
     terminal is one for the program too, where SIGNALS says that we own it.
-    NODE is for pair.run(), which runs two of them. DEFERRED: the modules of
-    configs/deferred.config are wanted, too.
+    NODE is for pair.run(), which runs two of them. LIMITS are (number, soft, hard)
+    of setrlimit(); RDMA_CORE is as environment() has it. KILL_AFTER is how long the
+    program may go on after a signal that asks it to end. GDB(SOCKET, KERNEL) is
+    called before a VM starts that waits for a debugger at SOCKET. DEFERRED: the modules
+    of configs/deferred.config are wanted, too.
     """
     built = prepare(kernel, deferred)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
@@ -485,37 +595,29 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     shares = [(f"lab.rw{i}", path) for i, path in enumerate(shared(cwd, rw))]
     initrd = agent.initramfs()
     words = accel.choose(built, initrd, icount)
+    own_devices, own_cmdline = dma.machine(iommu, edu)
 
-    this = _Run(_log_path(name), timeout, signals, node)
+    this = _Run(_log_path(name), timeout=timeout, kill_after=kill_after, signals=signals,
+                node=node, boot_limit=None if gdb else BOOT_LIMIT)
     this.wanted = (*fds, kinds)
     this.result.accel = accel.name(words)
     if "t" in kinds:
         this.terminal = streams.Terminal(fds)
-    job = [("a", arg) for arg in argv]
-    job += [("e", key + b"=" + value) for key, value in environment(env).items()]
-    job += [("w", part) for share in shares for part in share]
-    job += [("d", cwd), ("u", umask), ("h", hostname(node)), ("s", "".join(kinds)),
-            ("l", str(module_folder(built)))]
-    job += [("m", f"{file}\0{words}") for file, words in _modules(built, network, edu)]
-    if network:
-        job += [("n", f"{node.mac} {node.address}" if node else b"")]
+    job = _job(argv, environment(env, rdma_core), cwd, umask, limits, shares, built,
+               _modules(built, network, edu), node, network)
+    job += [("s", "".join(kinds))]
     if this.terminal:
         job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
-    own_devices, own_cmdline = dma.machine(iommu, edu)
-    if kernel == "debug":
-        # Where the CPU has five levels of page tables, KASAN takes good addresses for
-        # wild ones in an interrupt that comes while the boot patches the code for them
-        own_cmdline = [*own_cmdline, "no5lvl"]
-    if icount:      # an address is random as well, and shows in counts
-        own_cmdline = [*own_cmdline, "nokaslr", "norandmaps"]
-    try:
-        if node:
-            node.join(this)
-        this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
-                   cpus=1 if icount else cpus, devices=[*own_devices, *devices],
-                   cmdline=[*own_cmdline, *cmdline], shares=shares,
-                   link=node and (node.socket, node.mac))
-        this.loop()
-    finally:
-        this.finish()
+    with qemu.debugger(gdb, built) as debugger:
+        try:
+            if node:
+                node.join(this)
+            this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
+                       cpus=1 if icount else cpus,
+                       devices=[*own_devices, *devices],
+                       cmdline=[*own_cmdline, *_cmdline(kernel, icount, gdb), *cmdline],
+                       shares=shares, link=node and (node.socket, node.mac), gdb=debugger)
+            this.loop()
+        finally:
+            this.finish()
     return this.outcome()

@@ -55,6 +55,8 @@ struct job {
 	size_t nr_modules;
 	char **shares;		/* tag, path, tag, path, ... */
 	size_t nr_shares;
+	char **limits;		/* "number soft hard" of setrlimit() */
+	size_t nr_limits;
 	char *module_dir;
 	char *cwd;
 	char *hostname;
@@ -108,6 +110,14 @@ struct program {
 };
 
 void spawn(const struct job *job, struct program *program);
+
+/* limit.c: the caller's resource limits, and what they say of core dumps */
+void limits_set(const struct job *job);
+void core_enable(void);
+int core_dump(const char *pid, const char *limit);
+
+/* state.c: what explains a stream that stalls, for the lab's record */
+void state_send(const struct pump *pumps, size_t nr_pumps);
 
 /* serve.c: the life of the program */
 void serve(const struct job *job, struct program *program);

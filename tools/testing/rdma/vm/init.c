@@ -121,10 +121,14 @@ static void wait_for_run(void)
 	free(msg.data);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct program program;
 	static struct job job;
+
+	/* The kernel runs us again for a core dump, see core_enable(). */
+	if (argc == 4 && !strcmp(argv[1], "core"))
+		return core_dump(argv[2], argv[3]);
 
 	setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
 	signal(SIGPIPE, SIG_IGN);
@@ -137,6 +141,7 @@ int main(void)
 	job_receive(&job);
 	note("job received");
 	root_enter(&job);
+	core_enable();
 	note("root is ready");
 	modules_load(&job);
 	if (job.link) {

@@ -38,6 +38,9 @@ static bool take(struct job *job, struct message *msg)
 	case 'm':
 		append(&job->modules, &job->nr_modules, text);
 		break;
+	case 'c':
+		append(&job->limits, &job->nr_limits, text);
+		break;
 	case 'w':
 		append(&job->shares, &job->nr_shares, text);
 		break;

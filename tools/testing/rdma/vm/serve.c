@@ -14,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -81,6 +82,41 @@ static void close_output(struct pump *pump)
 	pump_break(pump);
 }
 
+/*
+ * What a key does goes to the program that has the terminal. Signals that ask
+ * to end go to all of it, as a hangup would; others mean the program alone.
+ */
+static void send_signal(const struct program *program, int signum)
+{
+	pid_t front = foreground(program);
+
+	switch (signum) {
+	case SIGINT:
+		kill(-front, signum);
+		break;
+	case SIGUSR1:
+	case SIGUSR2:
+		kill(program->pid, signum);
+		break;
+	default:
+		kill(-program->pid, signum);
+		if (front != program->pid)
+			kill(-front, signum);
+	}
+}
+
+/* How far the input came: see stall.py of the lab. */
+static void send_progress(void)
+{
+	const struct pump *in = &pumps[IN];
+	int unread = 0;
+
+	if (in->to >= 0)
+		ioctl(in->to, FIONREAD, &unread);
+	wire_send('P', "%llu %llu %d", (unsigned long long)in->taken,
+		  (unsigned long long)in->given, unread);
+}
+
 static void obey(const struct program *program)
 {
 	struct message msg;
@@ -88,7 +124,13 @@ static void obey(const struct program *program)
 	wire_read(&msg);
 	switch (msg.type) {
 	case 'k':
-		kill(-foreground(program), atoi(msg.data));
+		send_signal(program, atoi(msg.data));
+		break;
+	case 'p':
+		send_progress();
+		break;
+	case 'd':
+		state_send(pumps, NR_PUMPS);
 		break;
 	case 'z':
 		if (program->master >= 0)
@@ -147,6 +189,14 @@ static int patience(int timeout)
 	return timeout < 0 && input ? LOOK_AGAIN : timeout;
 }
 
+static long long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
 /* Wait for something to do, for @timeout ms at most (-1: ever), and do it. */
 static void turn(const struct program *program, int children, int timeout)
 {
@@ -156,12 +206,15 @@ static void turn(const struct program *program, int children, int timeout)
 	};
 	struct signalfd_siginfo info;
 	bool in_broken = pumps[IN].broken;
+	long long began = milliseconds();
+	u64 taken = pumps[IN].taken;
 	size_t i, n = 2;
 
 	for (i = 0; i < NR_PUMPS; i++)
 		n += pump_poll(&pumps[i], fds + n);
 	if (poll(fds, n, patience(timeout)) < 0)
 		return;
+	began -= milliseconds();
 	if (fds[0].revents)
 		obey(program);
 	if (fds[1].revents)
@@ -172,6 +225,9 @@ static void turn(const struct program *program, int children, int timeout)
 			pump_run(&pumps[i]);
 	if (pumps[IN].broken && !in_broken)
 		wire_send('I', "closed");
+	/* There when the time was up, but nothing said so. */
+	if (pumps[IN].taken > taken && began <= -LOOK_AGAIN)
+		wire_send('L', "late");
 }
 
 static bool drained(void)

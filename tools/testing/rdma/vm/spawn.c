@@ -97,6 +97,7 @@ static void run(const struct job *job, const struct program *program,
 	report = fcntl(report, F_DUPFD_CLOEXEC, 10);
 	place_streams(theirs);
 	umask(job->umask);
+	limits_set(job);
 	reset_signals();
 	environ = job->envp;
 	if (!chdir(job->cwd))

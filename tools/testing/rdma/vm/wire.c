@@ -8,6 +8,7 @@
  *   h host name        l module directory n bring up rxe (on what link)
  *   m module to load (path, NUL, parameters)
  *   w share (tag, then path)              s kinds of the streams
+ *   c resource limit (number, soft, hard)
  *   t termios          z window size      g go
  * then, once it said that it is up:
  *   r run the program
@@ -15,11 +16,15 @@
  *   k signal to send   z window size      i bytes of stdin in all
  *   o an output (1 or 2) that nobody reads any more
  *   q who has the terminal?               x stop the program
+ *   p how far did stdin come?             d describe your state
  *
  * From the agent:
  *   B booted           F failed, with the reason
  *   U up: all is there for the program    R the program runs
  *   N exec failed, errno                  I the program closed its stdin
+ *   L input was found without an interrupt of its port
+ *   P bytes of stdin taken and given to the program, and those it did not read
+ *   D a line that describes a state
  *   Q 1: the program itself has the terminal, and Ctrl-C interrupts it
  *   X wait status, bytes on stdout, stderr and terminal: all is over and on
  *     the host's disk
