@@ -30,6 +30,7 @@ GROUPS = {
     "lint": ["gcc", "make", "perl", "shellcheck", "xz-utils"],
     "ulp": ["nvme-cli"],
     "programs": ["rdmacm-utils", "ibverbs-utils", "libfabric-bin", "fio"],
+    "gdb": ["gdb"],
     "bench": ["gcc", "make", "libc6-dev"],
     "plots": ["gnuplot-nox|gnuplot-qt", "fonts-dejavu-core"],
 }

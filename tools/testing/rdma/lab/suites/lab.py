@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import shutil
 import signal
@@ -22,6 +23,7 @@ import time
 
 import bench
 import bench_report
+import kernel
 import ktap
 import packages
 import paths
@@ -71,6 +73,7 @@ class Check:
             why = f"status {why.status}, stderr: {why.stderr[-2000:].decode(errors='replace')}"
         self.results.append(ktap.Result(f"{self.group}.{name}", "ok" if passed else "fail",
                                         "" if passed else str(why)))
+        return passed
 
     def skip(self, name, why):
         self.results.append(ktap.Result(f"{self.group}.{name}", "skip", why))
@@ -205,7 +208,7 @@ def context(check, cwd):
            b"BASH_FUNC_f%%": b"() {  :\n}", b"LABTEST_LONG": b"l" * 100000}
     script = ("cat /proc/$$/cmdline >cmdline; cat /proc/$$/environ >environ; pwd -P >pwd;"
               "umask >umask; cat /proc/sys/kernel/hostname >hostname; id -u >id;"
-              "ulimit -l >memlock; ulimit -H -l >>memlock; date +%s >date")
+              "date +%s >date")
     old = os.umask(0o027)
     try:
         done = lab("exec", "--timeout", "100", "--", "sh", "-c", script, *args,
@@ -227,21 +230,96 @@ def context(check, cwd):
     differ = {k for k in {*got, *own} if got.get(k) != own.get(k)}
     check("environment", differ <= {b"PATH", b"LD_LIBRARY_PATH", b"_"}, sorted(differ))
     for name in (b"PATH", b"LD_LIBRARY_PATH"):
-        check(f"the patched rdma-core is in front in {name.decode()}",
-              got.get(name, b"").startswith(os.fsencode(paths.BUILD)) and
-              got[name].endswith(own.get(name, b"")), got.get(name))
+        check(f"the patched rdma-core is behind the caller's own in {name.decode()}",
+              os.fsencode(paths.BUILD) in got.get(name, b"")[len(own.get(name, b"")):] and
+              got[name].startswith(own.get(name, b"")), got.get(name))
     check("working directory", read("pwd") == folder + b"\n", read("pwd"))
     check("umask", read("umask") == b"0027\n", read("umask"))
     check("host name", read("hostname") == os.fsencode(os.uname().nodename) + b"\n",
           read("hostname"))
     check("user is root", read("id") == b"0\n", read("id"))
-    check("memlock has no limit", read("memlock") == b"unlimited\n" * 2, read("memlock"))
     check("the clock is right", abs(int(read("date") or 0) - time.time()) < 100, read("date"))
     with contextlib.suppress(OSError):
         made = os.stat(folder + b"/pwd")
         check("files belong to the caller", made.st_uid == os.getuid(), made)
         check("files have the mode that the umask leaves",
               stat.S_IMODE(made.st_mode) == 0o640, oct(made.st_mode))
+
+
+LIMITS = """
+ulimit -S -n 500; ulimit -H -n 4000; ulimit -S -s 6000; ulimit -S -v 30000000; ulimit -S -c 3
+(ulimit -S -a; ulimit -H -a) >host
+exec "$0" exec -- sh -c "(ulimit -S -a; ulimit -H -a) >vm"
+"""
+CRASH = "rm -f core; sh -c 'ulimit -S -c %s; kill -SEGV $$'; echo $?"
+
+
+def limits(check, cwd):
+    """The caller's resource limits, and the core dumps that one of them is for."""
+    done = subprocess.run(["sh", "-c", LIMITS, LAB], cwd=cwd, stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=PATIENCE, check=False)
+    done = Done(done.returncode, done.stdout, done.stderr)
+    theirs, ours = (cwd / "vm"), (cwd / "host").read_text()
+    check("soft and hard limits", done.status == 0 and theirs.read_text() == ours,
+          f"{done}\n{theirs.exists() and theirs.read_text()}\ninstead of\n{ours}")
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] != resource.RLIM_INFINITY:
+        check.skip("core dumps", "the hard limit of core dumps is finite here")
+        return
+    core = cwd / "core"
+    # In blocks of 512 bytes
+    for limit, least, most in (("unlimited", 4097, 1 << 30), ("8", 4096, 4096), ("0", 0, 0)):
+        done = lab("exec", "--", "sh", "-c", CRASH % limit, cwd=cwd)
+        check(f"ulimit -c {limit}: status of the program that crashed", done.stdout == b"139\n",
+              done)
+        size = core.stat().st_size if core.exists() else 0
+        check(f"ulimit -c {limit}: a core dump of {least} bytes or more, {most} at most",
+              least <= size <= most, size)
+        if size:
+            check(f"ulimit -c {limit}: it is the caller's, and a dump",
+                  core.stat().st_uid == os.getuid() and core.read_bytes()[:4] == b"\x7fELF")
+
+
+def _path_of(variable, text):
+    return re.search(rf"^{variable}=(.*)$", text.decode(), re.MULTILINE)[1].split(":")
+
+
+SHOW = ("echo PATH=$PATH; echo LD_LIBRARY_PATH=$LD_LIBRARY_PATH;"
+        "LD_TRACE_LOADED_OBJECTS=1 /usr/bin/ibv_devices | grep libibverbs")
+
+
+def user_space(check, cwd):
+    """Which rdma-core a program finds, and that perftest is there."""
+    core = paths.BUILD / "rdma-core/build"
+    own = cwd / "own/lib"
+    own.mkdir(parents=True)
+    for file in (core / "lib").glob("libibverbs.so*"):
+        shutil.copy(file, own, follow_symlinks=True)
+    plain = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
+    named = {**plain, "LD_LIBRARY_PATH": str(own), "PATH": f"{cwd}/bin:{plain['PATH']}"}
+
+    def call(name, env, library, first, *options):
+        done = lab("exec", *options, "--", "sh", "-c", SHOW, cwd=cwd, env=env)
+        check(f"{name}: libibverbs", f"=> {library}/libibverbs.so.1".encode() in done.stdout, done)
+        check(f"{name}: the first of PATH", done.stdout.startswith(f"PATH={first}:".encode()), done)
+        return done.stdout
+
+    mine = plain["PATH"].split(":")[0]
+    call("the caller names none", plain, core / "lib", mine)
+    said = call("the caller's own", named, own, f"{cwd}/bin")
+    check("the caller's own: the lab's behind",
+          _path_of("LD_LIBRARY_PATH", said) == [str(own), str(core / "lib")] and
+          _path_of("PATH", said)[:-2] == named["PATH"].split(":"), said)
+    said = call("--rdma-core system", plain, "/lib/x86_64-linux-gnu", mine, "--rdma-core", "system")
+    check("--rdma-core system: nothing added", _path_of("PATH", said) == plain["PATH"].split(":")
+          and _path_of("LD_LIBRARY_PATH", said) == [""], said)
+    call("--rdma-core DIR", named, core / "lib", core / "bin", "--rdma-core", str(core.parent))
+    done = lab("exec", "--rdma-core", str(cwd), "--", "true", cwd=cwd)
+    check("--rdma-core without a libibverbs", done.status == 125 and b"libibverbs" in done.stderr,
+          done)
+    done = lab("exec", "--", "sh", "-c", '. "$0/pair.sh"; pair ib_send_bw '
+               '"ib_send_bw -F -d rxe1 -x 1 -n 50" "ib_send_bw -F -d rxe0 -x 1 -n 50 127.0.0.1"',
+               str(GUEST), cwd=cwd)
+    check("perftest's programs run by name", done.stdout.startswith(b"ib_send_bw ok "), done)
 
 
 def files(check, cwd):
@@ -296,7 +374,7 @@ def statuses(check, cwd):
 
 
 def failures(check, cwd):
-    done = lab("exec", "--mem", "1K", "--", "true", cwd=cwd)
+    done = lab("exec", "--device", "no-such-device", "--", "true", cwd=cwd)
     check("125 where the VM does not start", done.status == 125 and b"lab: " in done.stderr, done)
     done = lab("exec", "--", "true", cwd="/")
     check("125 where / would be shared", done.status == 125 and b"lab: / " in done.stderr, done)
@@ -318,7 +396,33 @@ def failures(check, cwd):
     done = lab("exec", "--help", cwd=cwd)
     check("exec --help tells the statuses",
           done.status == 0 and all(word in done.stdout for word in
-                                   (b"123", b"124", b"125", b"--timeout")), done)
+                                   (b"122", b"123", b"124", b"125", b"--timeout")), done)
+
+
+REFUSED = (("--cpus 0", "1 or more"), ("--cpus 100000", "takes 1 to"), ("--cpus two", "1 or more"),
+           ("--mem 5", "needs"), ("--mem 1K", "needs"), ("--mem much", "512M"),
+           ("--timeout -3", "above 0"), ("--timeout 0", "above 0"), ("--timeout nan", "above 0"),
+           ("--kill-after 0", "above 0"), ("--vms 3", "choose from"),
+           ("--vms 1 --peer x", "--vms 2"),
+           ("--icount --vms 2", "one VM"), ("--icount --cpus 2", "one processor"),
+           ("--edu-bits 40", "--edu"), ("--edu --edu-bits 65", "1 to 64"),
+           ("--kernel none", "choose from"), ("--iommu none --rdma-core /none", "libibverbs"))
+
+
+def refused(check, cwd):
+    """What cannot be: 125, a sentence that says what can, and no QEMU."""
+    fake = cwd / "bin/qemu-system-x86_64"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\n: >{cwd}/booted\nexit 1\n")
+    fake.chmod(0o755)
+    env = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "LAB_ACCEL": "tcg"}
+    for options, words in REFUSED:
+        done = lab("exec", *options.split(), "--", "true", cwd=cwd, env=env)
+        check(options, done.status == 125 and words.encode() in done.stderr and
+              b"Traceback" not in done.stderr, done)
+    check("none of them started QEMU", not (cwd / "booted").exists())
+    lab("exec", "--", "true", cwd=cwd, env=env)
+    check("and without such options it starts", (cwd / "booted").exists())
 
 
 def panic(check, cwd):
@@ -332,6 +436,30 @@ def panic(check, cwd):
     match = re.search(rb"kernel log: (\S+)", done.stderr)
     log = os.path.join(os.fsencode(cwd), match[1]) if match else b""
     check("the kernel log is named", os.path.exists(log), done)
+
+
+def complaints(check, cwd):
+    """The kernel complains, and the program goes on."""
+    module = cwd / "warn.ko"
+    built = vm.prepare(os.environ.get("LAB_KERNEL", "phyr"))
+    shutil.copy(GUEST / "warn.c", cwd)
+    (cwd / "Makefile").write_text("obj-m := warn.o\n")
+    ui.output(kernel.make(built.src, built.obj, built.flavour, f"M={cwd}", "modules"),
+              env=kernel.environment(built.flavour))
+    script = f"insmod {module}; exit 4"
+    done = lab("exec", "--", "sh", "-c", script, cwd=cwd)
+    said = re.search(rb"the kernel complained: WARNING: .*warn_init.*; its log: (\S+)", done.stderr)
+    check("a line says so", said, done)
+    log = os.path.join(os.fsencode(cwd), said[1]) if said else b""
+    check("it names the log", os.path.exists(log), done)
+    check("the status is the program's", done.status == 4, done)
+    done = lab("exec", "--fail-on-warn", "--", "sh", "-c", script, cwd=cwd)
+    check("122 with --fail-on-warn", done.status == 122 and b"status were 4" in done.stderr, done)
+    done = lab("exec", "--fail-on-warn", "--peer", f"insmod {module}", "--", "true", cwd=cwd)
+    check("122 where the second VM's kernel complains", done.status == 122 and
+          b"complained in the second VM: WARNING: " in done.stderr, done)
+    done = lab("exec", "--fail-on-warn", "--", "sh", "-c", "exit 5", cwd=cwd)
+    check("the program's status without a complaint", done.status == 5 and done.stderr == b"", done)
 
 
 def ended(check, cwd):
@@ -373,6 +501,125 @@ def interrupts(check, cwd):
     done = running.end()
     check("the second ends the VM", all_gone(running.qemu), running.qemu)
     check("status 130", done.status == 130, done)
+
+
+STUBBORN = "trap 'echo GOT' TERM; echo READY; while :; do sleep 0.2; done"
+
+
+def asked(check, cwd):
+    """Signals that ask to end reach the program first."""
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        running = Running("trap 'echo GOT; exit 9' TERM HUP QUIT; echo READY;"
+                          "while :; do sleep 0.2; done", cwd)
+        running.child.send_signal(signum)
+        done = running.end()
+        check(f"{signum.name}: the program gets it", done.stdout == b"READY\nGOT\n", done)
+        check(f"{signum.name}: the status is the program's", done.status == 9, done)
+    running = Running(STUBBORN, cwd, "--kill-after", "1")
+    running.child.send_signal(signal.SIGTERM)
+    done = running.end()
+    check("--kill-after: the lab ends the VM", done.status == 143 and b"SIGTERM" in done.stderr and
+          all_gone(running.qemu), done)
+    running = Running(STUBBORN, cwd, "--kill-after", "1000")
+    running.child.send_signal(signal.SIGTERM)
+    running.wait_for(b"GOT\n")
+    running.child.send_signal(signal.SIGTERM)
+    done = running.end()
+    check("a second SIGTERM ends the VM", done.status == 143 and b"SIGTERM" in done.stderr and
+          all_gone(running.qemu), done)
+    running = Running("trap 'echo ONE' USR1; trap 'echo TWO; exit 3' USR2; echo READY;"
+                      "while :; do sleep 0.2; done", cwd)
+    for _ in range(2):
+        running.child.send_signal(signal.SIGUSR1)
+        running.wait_for(b"ONE\n")
+        running.said = b""
+    running.child.send_signal(signal.SIGUSR2)
+    done = running.end()
+    check("SIGUSR1 and SIGUSR2 are passed on", done.status == 3 and done.stdout == b"TWO\n", done)
+
+
+def two_vms_asked(check, cwd):
+    running = Running("trap 'echo GOT; exit $LAB_NODE' TERM; echo READY;"
+                      "while :; do sleep 0.2; done", cwd, "--vms", "2")
+    err = b""
+    while b"[1] READY\n" not in err:
+        data = os.read(running.child.stderr.fileno(), 65536)
+        if not data:
+            break
+        err += data
+    running.child.send_signal(signal.SIGTERM)
+    done = running.end()
+    check("SIGTERM reaches both programs", done.stdout == b"READY\nGOT\n" and
+          b"[1] GOT\n" in done.stderr, done)
+    check("the status is the first one's", done.status == 0, done)
+
+
+# -- input that does not arrive ----------------------------------------------------
+
+def stall(check, cwd):
+    """A byte of stdin that is lost in the VM; and none that is only not read."""
+    program = ["/usr/bin/python3", str(GUEST / "thief.py")]
+    with subprocess.Popen([LAB, "exec", "--", *program], cwd=cwd, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        clock = threading.Timer(PATIENCE, child.kill)
+        clock.start()
+        try:
+            said = child.stdout.readline()
+            while said == b"READY\n" and not select.select([child.stdout], [], [], 0.2)[0]:
+                child.stdin.write(b"x" * 100)
+                child.stdin.flush()
+            said += child.stdout.readline()
+            child.stdin.close()
+            err = b""
+            while b"record" not in err and (line := child.stderr.readline()):
+                err += line
+            child.terminate()
+            status = child.wait()
+        finally:
+            clock.cancel()
+            child.kill()
+    check("input was taken away", said.startswith(b"READY\nTOOK "), said + err)
+    check("the lab says so", b"does not arrive" in err, err)
+    check("it goes on, and the program gets its signals", status == 143, status)
+    match = re.search(rb"record for the lab's developers: (\S+)", err)
+    record = os.path.join(os.fsencode(cwd), match[1]) if match else b""
+    text = ""
+    if os.path.exists(record):
+        with open(record, encoding="utf-8") as f:
+            text = f.read()
+    for words in ("the program waits for more", "name: lab.stdin", "pump 0: from", "virtio",
+                  "shadow_avail_idx", "rip=", "CPU0"):
+        check(f"the record has {words}", words.lower() in text.lower(), record)
+    done = lab("exec", "--", "sh", "-c", "sleep 35; wc -c", cwd=cwd, stdin=bytes(400000))
+    check("a program that does not read is none", done.stdout == b"400000\n" and
+          done.stderr == b"", done)
+
+
+# -- a debugger for the kernel -----------------------------------------------------
+
+def debugger(check, cwd):
+    with started([LAB, "exec", "--gdb", "--", "sh", "-c", "echo ran; exit 6"], cwd=cwd,
+                 stderr=subprocess.PIPE) as child:
+        err = b""
+        while b"continue" not in err and (line := child.stderr.readline()):
+            err += line
+        match = re.search(rb"'target remote (\S+)' (\S+)", err)
+        if not check("the lab says how to attach", match, err):
+            return
+        words = [os.fsdecode(word) for word in match.groups()]
+        log = max((paths.LOGS / "vm").glob("*-exec-*.log"), key=lambda log: log.stat().st_mtime_ns)
+        check("the VM waits", not select.select([child.stdout], [], [], 5)[0] and
+              log.stat().st_size == 0, log)
+        gdb = subprocess.run(["gdb", "-nx", "-batch", "-ex", f"target remote {words[0]}", "-ex",
+                              "hbreak start_kernel", "-ex", "continue", "-ex", "backtrace 1", "-ex",
+                              "delete", "-ex", "detach", words[1]], cwd=cwd, check=False,
+                             stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+        check("gdb stops the kernel at a function",
+              re.search(rb"#0 .*start_kernel", gdb.stdout), gdb.stdout + gdb.stderr)
+        out = child.stdout.read()
+        status = child.wait()
+    check("then the program runs", out == b"ran\n" and status == 6, f"{out} {status}")
+    check("the socket is gone", not os.path.exists(os.path.dirname(words[0])), words[0])
 
 
 # -- terminals -------------------------------------------------------------------
@@ -627,6 +874,50 @@ def two_vms(check, cwd):
     check("125 with --icount", done.status == 125, done)
 
 
+# Says how many bytes it got; the sender is gone before it reads
+SERVER = """
+import os, socket, time
+listening = socket.create_server((os.environ["LAB_ADDRESS"], 4791))
+listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+peer = listening.accept()[0]
+time.sleep(2)
+total = 0
+while data := peer.recv(65536):
+    total += len(data)
+print("got", total)
+"""
+CLIENT = """
+import os, socket, time
+while True:
+    try:
+        peer = socket.create_connection((os.environ["LAB_PEER"], 4791))
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.1)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400000)
+peer.sendall(bytes(100000))
+"""
+
+
+def two_vms_status(check, cwd):
+    """The status of two is the same each time, whoever ends first."""
+    script = "exit $((LAB_NODE * 5))"
+    for name, times, status, *words in (
+            ("the second ends badly after the first", 1, 7, "--peer", "sleep 2; exit 7", "--",
+             "true"),
+            ("both end at once, the second badly", 4, 7, "--peer", "exit 7", "--", "true"),
+            ("the same, by LAB_NODE", 3, 5, "--vms", "2", "--", "sh", "-c", script),
+            ("the second has to be ended", 1, 0, "--peer", "sleep 1000", "--", "true"),
+            ("both end badly", 1, 3, "--peer", "exit 7", "--", "sh", "-c", "exit 3")):
+        got = [lab("exec", *words, cwd=cwd) for _ in range(times)]
+        check(f"{name}: status {status}", [done.status for done in got] == [status] * times, got)
+    (cwd / "server").write_text(SERVER)
+    (cwd / "client").write_text(CLIENT)
+    done = lab("exec", "--peer", "python3 -S server", "--", "python3", "-S", "client", cwd=cwd)
+    check("what a program sent just before its end arrives",
+          done.status == 0 and done.stderr == b"[1] got 100000\n", done)
+
+
 def two_vms_end(check, cwd):
     """Whichever VM ends, or the lab itself: what is left of the two."""
     running = Running("echo READY; exec sleep 1000", cwd, "--vms", "2")
@@ -737,9 +1028,10 @@ def benches(check, cwd):
     check("2 for a case that there is not", done.stdout.split() == [b"2"] * len(wrong), done.stdout)
 
 
-GROUPS = (traffic, two_vms, two_vms_end, against, benches, kvm, context, statuses, files, ended,
-          streams, order, closed, flood, broken_pipe, failures, panic, interrupts, terminal, stubborn, half_terminal,
-          shell, machine, edu, icount, bare)
+GROUPS = (two_vms_status, traffic, two_vms, two_vms_end, two_vms_asked, stall, user_space, limits,
+          complaints, asked, debugger, against, benches, kvm, context, statuses, refused, files,
+          ended, streams, order, closed, flood, broken_pipe, failures, panic, interrupts, terminal,
+          stubborn, half_terminal, shell, machine, edu, icount, bare)
 
 
 def run_group(group):
@@ -755,7 +1047,7 @@ def run_group(group):
 
 
 def run(report):
-    packages.ensure("vm", "programs")
+    packages.ensure("vm", "programs", "gdb")
     vm.prepare(report.kernel)   # once, and not in each call
     os.environ["LAB_KERNEL"] = report.kernel
     log = paths.log("check/lab.log")
