@@ -226,7 +226,7 @@ def _limits():
 
 def _tell_gdb(path, built):
     """Say how to attach a debugger."""
-    symbols = getattr(built, "debug", None) or built.obj / "vmlinux"
+    symbols = built.symbols
     ui.say(f"lab: the VM waits for gdb before its kernel starts. In another terminal:\n"
            f"    gdb -ex 'target remote {path}' {shlex.quote(str(symbols))}\n"
            "  There, `hbreak FUNCTION` sets a breakpoint, and `continue` starts the VM.")
