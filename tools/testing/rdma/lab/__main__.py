@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """The lab: verbs and how they fail."""
 
-import errno
 import importlib
 import os
+import re
 import sys
 
+import paths
 import ui
 
 # verb: (module, function, one line)
@@ -23,14 +24,13 @@ HELP = """usage: ./lab VERB [ARGUMENT...]
 
 {verbs}
 
-./lab VERB --help says more. Where to start: ./lab run
+./lab VERB --help (or ./lab help VERB) says more; ./lab --version says what this is.
+Where to start: ./lab run
 LAB_LINUX=DIR names a 7.3.y kernel tree of your own instead of the Debian package."""
 
-ROOM = "Make room there, then call this again: it goes on from here."
-RIGHTS = ("The lab writes to build/ in the clone and to ~/.cache (or $XDG_CACHE_HOME): both must be "
-          "yours.")
-PLACE_TROUBLE = {errno.ENOSPC: ROOM, errno.EDQUOT: ROOM,
-                 errno.EACCES: RIGHTS, errno.EPERM: RIGHTS, errno.EROFS: RIGHTS}
+# Besides letters and digits: what make, the kernel's build and its shell commands all take
+PLAIN = re.compile(r"[\w/.@+~^-]*")
+LAB_FAILED = {"exec": 125, "shell": 125}        # else 1
 
 
 def usage():
@@ -59,21 +59,32 @@ def find(verb):
         raise ui.LabError(f"this clone has no '{verb}': {module}.py is missing") from e
 
 
-def main(argv):
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0 if argv else 2
-    verb, args = argv[0], argv[1:]
-    if verb not in VERBS:
-        ui.say(f"lab: there is no verb '{verb}'\n\n{usage()}")
-        return 2
-    ui.stop_on_signals()
-    restore_environment()
+def check_place(verb):
+    """Refuse early where the lab could not build or write."""
+    if verb == "clean":
+        return
+    odd = sorted(set(PLAIN.sub("", str(paths.TOP))))
+    if odd:
+        words = " ".join("a space" if c == " " else repr(c) for c in odd)
+        raise ui.LabError(f"the clone is in {paths.TOP}, and the build takes no path "
+                          f"with {words}",
+                          "make and the kernel's build split or refuse such a path. Move the "
+                          "clone to another folder:\n"
+                          "letters, digits and any of / . _ - @ + ~ ^ are all right.")
+    ui.need_writable(*(folder for folder in (paths.BUILD, paths.LOGS, paths.LOGS / "vm",
+                                             paths.CACHE)),
+                     *([] if paths.BUILD.exists() else [paths.TOP]))
+
+
+def call(verb, args):
+    """The exit status of VERB, which may have failed."""
+    failed = LAB_FAILED.get(verb, 1)
     try:
+        check_place(verb)
         return find(verb)(args) or 0
     except ui.LabError as e:
         e.show()
-        return 1
+        return failed
     except KeyboardInterrupt:
         ui.say("lab: stopped; the next call goes on from here")
         return 130
@@ -84,10 +95,32 @@ def main(argv):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as e:
-        if e.errno not in PLACE_TROUBLE:
+        trouble = ui.place_trouble(e)
+        if not trouble:
             raise
-        ui.LabError(f"{e.strerror}: {e.filename or 'a file'}", PLACE_TROUBLE[e.errno]).show()
-        return 1
+        trouble.show()
+        return failed
+
+
+def main(argv):
+    if argv[:1] == ["help"] and argv[1:] and argv[1] in VERBS:
+        argv = [argv[1], "--help"]
+    if argv[:1] == ["help"] and argv[1:]:
+        argv = argv[1:]             # no verb: say so
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] in ("-V", "--version"):
+        import version
+        print(version.text())
+        return 0
+    verb, args = argv[0], argv[1:]
+    if verb not in VERBS:
+        ui.say(f"lab: there is no verb '{verb}'\n\n{usage()}")
+        return 2
+    ui.stop_on_signals()
+    restore_environment()
+    return call(verb, args)
 
 
 if __name__ == "__main__":

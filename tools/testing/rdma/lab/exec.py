@@ -384,7 +384,7 @@ def run(opts, argv, env):
         e.show()
         return vm.FAILED
     except OSError as e:
-        ui.say(f"lab: {e}")
+        (ui.place_trouble(e) or ui.LabError(str(e))).show()
         return vm.FAILED
     report(result, argv, opts.verbose)
     return _status(result, opts.fail_on_warn)

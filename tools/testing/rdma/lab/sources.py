@@ -228,6 +228,11 @@ def _newest(folder):
     return Source(best.name, best)
 
 
+def newest(kind):
+    """The newest Source of KIND in the cache, or None."""
+    return _newest(paths.CACHE / kind)
+
+
 def _get(kind, offer, script, space, what, update):
     """The newest KIND there is: of the cache, else (or to UPDATE it) of the mirror."""
     folder = paths.CACHE / kind

@@ -5,7 +5,9 @@ All talk goes to stderr, so that stdout is the result (or, in `lab exec`, the
 program's own). A step that has nothing to do says nothing.
 """
 
+import errno
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -37,6 +39,57 @@ class LabError(Exception):
             say("     " + str(self.todo).replace("\n", "\n     "))
         if self.log:
             say("     log: " + paths.show(self.log))
+
+
+ROOM = "Make room there, then call this again: it goes on from here."
+
+
+def user(uid):
+    """What to call the user with this number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _not_ours(path):
+    """The LabError for a PATH that we cannot write."""
+    path = os.path.abspath(os.fspath(path))
+    there = path
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    owner = os.lstat(there).st_uid
+    if owner == os.geteuid():
+        return LabError(f"{path} cannot be written",
+                        "Is the file system, or a folder of that path, read-only?")
+    whose = f"{there} belongs to {user(owner)}, and {user(os.geteuid())} cannot write there"
+    if path.startswith(str(paths.TOP) + "/") and os.lstat(paths.TOP).st_uid == os.geteuid():
+        return LabError(whose, "An earlier call of ./lab ran as another user. Give it to the "
+                        "owner of the clone:\n"
+                        f"sudo chown -R {user(os.geteuid())} {paths.BUILD}")
+    if path.startswith(str(paths.TOP) + "/"):
+        return LabError(whose, "The lab writes to build/ in its clone. Make a clone of your own, "
+                        "and call the lab there:\n"
+                        "git clone --no-local -u 'git -c safe.directory=* upload-pack' "
+                        f"{paths.TOP} ~/rdma-lab")
+    return LabError(whose, "Give it to yourself (chown), or have another cache folder: "
+                    "XDG_CACHE_HOME=DIR ./lab ...")
+
+
+def place_trouble(e):
+    """The LabError for an OSError that is about room or rights, else None."""
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LabError(f"{e.strerror}: {e.filename or 'a file'}", ROOM)
+    if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not e.filename:
+        return None
+    return _not_ours(e.filename)
+
+
+def need_writable(*folders):
+    """Refuse early where one of FOLDERS is there, and cannot be written."""
+    for folder in folders:
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            raise _not_ours(os.path.join(folder, "file"))
 
 
 class Stopped(BaseException):
