@@ -98,9 +98,18 @@ def gnuplot_script(plot):
     return "\n".join(lines) + "\nset output\n"
 
 
+def is_drawn(plot):
+    """Is PLOT of two sizes at least? One size is a row of a table, and no curve."""
+    return any(len({point[0] for point in points}) > 1 for points in plot["series"].values())
+
+
 def draw(plots):
-    """All PLOTS, in files; those of them that have a point."""
-    plots = [plot for plot in plots if any(plot["series"].values())]
+    """All PLOTS that are of more than one size, in files; no old file of the others stays."""
+    for plot in plots:
+        if not is_drawn(plot):
+            for kind in ("svg", "png"):
+                (report.FOLDER / f"{plot['name']}.{kind}").unlink(missing_ok=True)
+    plots = [plot for plot in plots if is_drawn(plot)]
     log = paths.log("gnuplot.log")
     for plot in plots:
         with open(log, "wb") as out:
@@ -153,7 +162,7 @@ def text(kinds, titles):
             parts += [f"### {name}"] if name else []
             parts += [_table(rows)]
         for plot in part.get("plots", ()):
-            if any(plot["series"].values()):
+            if is_drawn(plot):
                 parts += [f"![{plot['title']}]({plot['name']}.png)",
                           f"([SVG]({plot['name']}.svg))"]
     parts += ["Raw data: report.json and report.csv; " +
