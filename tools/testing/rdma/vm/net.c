@@ -4,12 +4,21 @@
  * the link to the other VM. A VM by itself has two, on the two ends of one
  * virtual link, in one network namespace.
  *
- * There, the kernel would short-cut traffic between two addresses of its own: the
- * "local" routing table comes first. Here it comes first for what arrives, and
- * what leaves for the other end's address is sent over the link: with rxe
- * (whose queue pairs are bound to a device), rdma_cm (which asks the routing
- * tables for one) and TCP alike. accept_local lets each end take packets with
- * a source address of this host.
+ * There, the kernel would keep traffic between two of its own addresses off the
+ * link: the "local" routing table comes first. Here it comes first for packets
+ * that arrive. Other look-ups go by the source address, for rxe (whose queue
+ * pairs are bound to a device), rdma_cm (which finds the device by a route) and
+ * TCP alike:
+ *
+ *   source	to 10.0.0.1		to 10.0.0.2
+ *   10.0.0.1	rxe0, to itself		rxe0, over the link
+ *   10.0.0.2	rxe1, over the link	rxe1, to itself
+ *   none	rxe0, to itself		rxe0, over the link
+ *
+ * A route depends on addresses only, so a client that binds no source address
+ * gets one device for each destination. That is rxe0, as on a host that has rxe0
+ * alone. accept_local lets each end take packets with a source address of this
+ * host.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,10 +43,10 @@ static const char ip_batch[] =
 	"link set net1 up\n"
 	"rule add pref 1 iif net0 lookup local\n"
 	"rule add pref 2 iif net1 lookup local\n"
-	"rule add pref 3 from " IP0 " to " IP0 " lookup local\n"
-	"rule add pref 4 from " IP1 " to " IP1 " lookup local\n"
 	"route add " IP1 " dev net0 src " IP0 " table 100\n"
-	"route add " IP0 " dev net1 src " IP1 " table 100\n"
+	"route add " IP0 " dev net1 src " IP1 " table 101\n"
+	"rule add pref 3 from " IP1 " to " IP1 " lookup local\n"
+	"rule add pref 4 from " IP1 " lookup 101\n"
 	"rule add pref 5 lookup 100\n"
 	"rule add pref 6 lookup local\n"
 	"rule del pref 0\n";
