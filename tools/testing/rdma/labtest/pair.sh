@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=sh
 #
-# Sourced in the VM: a server and a client, with what crossed the link.
+# Sourced in the VM: a server and a client, or a program that starts both, with
+# what crossed the link.
 
 count() {
 	cat "/sys/class/net/$1/statistics/tx_packets"
@@ -33,4 +34,18 @@ pair() {
 		cat /tmp/server.out /tmp/client.out >&2
 	fi
 	echo "$1 $outcome $(($(count net0) - before0)) $(($(count net1) - before1))"
+}
+
+# alone NAME COMMAND...: run what is its own server and client, and print the same.
+alone() {
+	name=$1
+	shift
+	before0=$(count net0) before1=$(count net1)
+	if "$@" >/tmp/client.out 2>&1; then
+		outcome=ok
+	else
+		outcome=failed
+		cat /tmp/client.out >&2
+	fi
+	echo "$name $outcome $(($(count net0) - before0)) $(($(count net1) - before1))"
 }
