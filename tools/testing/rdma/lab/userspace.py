@@ -7,6 +7,7 @@ path of its build folder, and its own tests through its python folder.
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def ensure_pyverbs():
     _ensure(RDMA_CORE, ["rdma-core", "pyverbs"], rdma_core_tree,
             lambda src: _build_rdma_core(src, pyverbs=True), stamp="pyverbs.json")
     return RDMA_CORE / "build/python"
+
+
+PYTHON = re.compile(r"(python[\d.]*|pytest[\d.-]*|.*\.py)$")
+
+
+def python_environment(env, argv):
+    """ENV, with the lab's pyverbs behind the caller's PYTHONPATH if ARGV is a Python program.
+
+    The name of the program decides, and pyverbs is built when the first such
+    program runs. One that does not use pyverbs must run where pyverbs cannot be
+    built, so that is told and not an error.
+    """
+    if not PYTHON.match(os.path.basename(os.fsdecode(argv[0]))):
+        return env
+    try:
+        folder = os.fsencode(ensure_pyverbs())
+    except ui.LabError as e:
+        ui.say(f"lab: going on without pyverbs: {e.what}" + (f"\n{e.todo}" if e.todo else ""))
+        return env
+    env = dict(os.environb if env is None else env)
+    own = env.get(b"PYTHONPATH")
+    env[b"PYTHONPATH"] = own + b":" + folder if own else folder
+    return env
 
 
 def _build_rdma_core(src, pyverbs=False):

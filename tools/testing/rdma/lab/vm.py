@@ -583,7 +583,10 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     called before a VM starts that waits for a debugger at SOCKET. DEFERRED: the modules
     of configs/deferred.config are wanted, too.
     """
+    import userspace
     built = prepare(kernel, deferred)
+    if rdma_core in (None, "lab"):
+        env = userspace.python_environment(env, argv)
     cwd = os.getcwd() if cwd is None else os.path.abspath(cwd)
     if umask is None:
         umask = own_umask()

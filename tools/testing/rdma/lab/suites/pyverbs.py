@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import subprocess
 
 import ktap
 import paths
@@ -79,12 +80,39 @@ def run_tests(report, name, expected):
     return {prefix + r.name: (r, log) for r in results}
 
 
+# A program of a caller's own, with a module of its own
+OWN_PROGRAM = """
+import own_module, pyverbs.device
+with pyverbs.device.Context(name="rxe0") as context:
+    print(pyverbs.__file__, context.query_device().max_mr > 0)
+"""
+
+
+def own_program(report):
+    """`lab exec -- python3 ...` imports pyverbs. Where pyverbs is not built, it builds it."""
+    folder = paths.log("check/pyverbs-own")
+    folder.mkdir(exist_ok=True)
+    (folder / "own_module.py").write_text("")
+    with ui.step("Running a program that imports pyverbs"):
+        done = subprocess.run(
+            [paths.TOP / "lab", "exec", "--kernel", report.kernel, "--", "python3", "-c",
+             OWN_PROGRAM], env={**os.environ, "PYTHONPATH": str(folder)}, cwd=paths.LOGS,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            check=False)
+    path = userspace.RDMA_CORE / "build/python/pyverbs/__init__.py"
+    report.test("a program of one's own imports pyverbs and its own module",
+                done.returncode == 0 and done.stdout == f"{path} True\n",
+                done.stdout + done.stderr)
+
+
 def parts(_kernel):
     """Those that can run alone."""
     return list(RUNS)
 
 
 def run(report, only=(), accept=False):
+    if "pyverbs" in only or not only:
+        own_program(report)
     expected = read_expected()
     seen = {}
     for name in only or RUNS:
