@@ -24,7 +24,7 @@ import vm
 
 COMPLAINED = 122        # the exit status, with --fail-on-warn
 MIB = 1 << 20
-LEAST_MEMORY = {"phyr": 192 * MIB, "stock": 192 * MIB, "symbols": 192 * MIB, "debug": 768 * MIB}
+LEAST_MEMORY = {"phyr": 192 * MIB, "stock": 192 * MIB, "symbols": 192 * MIB, "debug": 512 * MIB}
 MOST_CPUS = 255         # that QEMU's machine has without more options
 
 DESCRIPTION = """\
@@ -315,7 +315,7 @@ def report(result, argv, verbose):
         ui.say(f"lab: stopped by {signal.Signals(result.stopped).name}")
     _report_kernel(result, "")
     if verbose and result.late:
-        ui.say(f"lab: the VM missed {result.late} times that there was input, for a second")
+        ui.say(f"lab: {result.late} times, the VM saw input only when it looked after a second")
     if result.panic or verbose:
         ui.say(f"     VM on {result.accel}; kernel log: {vm.paths.show(result.kernel_log)}")
 

@@ -97,6 +97,7 @@ class Input(threading.Thread):
                 while view:
                     sent = self.sock.send(view[:CHUNK])
                     self.total += sent
+                    self.wake()     # there is something to look after now
                     view = view[sent:]
         except OSError:
             pass                # the VM is gone, or the source is

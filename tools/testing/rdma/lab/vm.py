@@ -67,7 +67,7 @@ class Result:
     error: str = ""             # why the program could not be executed
     seconds: float = 0.0        # from its start to its end
     reports: list = field(default_factory=list)     # the kernel's complaints
-    late: int = 0               # how often the agent found input without an interrupt
+    late: int = 0               # how often the agent found input by looking after a second
     peer: "Result" = None       # of the second VM, where there are two
 
 

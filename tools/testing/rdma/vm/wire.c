@@ -22,7 +22,8 @@
  *   B booted           F failed, with the reason
  *   U up: all is there for the program    R the program runs
  *   N exec failed, errno                  I the program closed its stdin
- *   L input was found without an interrupt of its port
+ *   L input was there when the agent looked after a second: an interrupt may
+ *     have got lost, or the VM got no time
  *   P bytes of stdin taken and given to the program, and those it did not read
  *   D a line that describes a state
  *   Q 1: the program itself has the terminal, and Ctrl-C interrupts it

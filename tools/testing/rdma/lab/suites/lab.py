@@ -913,7 +913,8 @@ def two_vms_status(check, cwd):
         check(f"{name}: status {status}", [done.status for done in got] == [status] * times, got)
     (cwd / "server").write_text(SERVER)
     (cwd / "client").write_text(CLIENT)
-    done = lab("exec", "--peer", "python3 -S server", "--", "python3", "-S", "client", cwd=cwd)
+    done = lab("exec", "--peer", "/usr/bin/python3 -S server", "--",
+               "/usr/bin/python3", "-S", "client", cwd=cwd)
     check("what a program sent just before its end arrives",
           done.status == 0 and done.stderr == b"[1] got 100000\n", done)
 
