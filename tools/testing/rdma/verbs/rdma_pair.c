@@ -181,13 +181,20 @@ static int to_init(struct rdma_end *end, enum ibv_qp_type type)
 	return -ibv_modify_qp(end->qp, &attr, mask);
 }
 
+static enum ibv_mtu path_mtu(const struct rdma_end *end,
+			     const struct rdma_end *peer)
+{
+	if (end->mtu)
+		return end->mtu;
+	return end->dev->mtu < peer->dev->mtu ? end->dev->mtu : peer->dev->mtu;
+}
+
 static int to_ready(struct rdma_end *end, const struct rdma_end *peer,
 		    const struct rdma_conn *c)
 {
 	struct ibv_qp_attr attr = {
 		.qp_state = IBV_QPS_RTR,
-		.path_mtu = end->dev->mtu < peer->dev->mtu ? end->dev->mtu :
-							     peer->dev->mtu,
+		.path_mtu = path_mtu(end, peer),
 		.dest_qp_num = peer->qp->qp_num,
 		.rq_psn = peer->psn,
 		.max_dest_rd_atomic = 16,
@@ -213,7 +220,7 @@ static int to_ready(struct rdma_end *end, const struct rdma_end *peer,
 	attr.sq_psn = end->psn;
 	attr.timeout = 17;
 	attr.retry_cnt = c->retries ? c->retries : 7;
-	attr.rnr_retry = 7;
+	attr.rnr_retry = c->rnr_fails ? 0 : 7;
 	attr.max_rd_atomic = 16;
 	return -ibv_modify_qp(end->qp, &attr, rts);
 }

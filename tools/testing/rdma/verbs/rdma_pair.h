@@ -52,6 +52,7 @@ struct rdma_end {
 	struct ibv_qp *qp;
 	struct ibv_qp_ex *qpx;
 	u32 psn;
+	enum ibv_mtu mtu;	/* of its path; 0: the largest that both have */
 	/* Datagrams only: the peer's address, and room for a routing header. */
 	struct ibv_ah *ah;
 	struct ibv_mr *grh_mr;
@@ -65,6 +66,8 @@ struct rdma_conn {
 	bool srq;
 	/* How often a request without an answer is sent again; 0: with no end */
 	unsigned char retries;
+	/* Where the peer has no receive, a request fails at once */
+	bool rnr_fails;
 	/* A request is complete when it left, not when it arrived. */
 	bool unacknowledged;
 	/* Empty answers to reads, and short ones over a page end, are wrong. */

@@ -47,6 +47,8 @@ def run(report, only=()):
     folder = programs.ensure()
     run_programs(report, "verbs", folder, only or parts(report.kernel), cmdline=[CMA],
                  devices=PMEM if report.kernel == "debug" else ())
+    # It takes the network apart
+    run_programs(report, "unplug", folder, ["unplug"])
 
 
 def run_programs(report, name, folder, names, under="", variables=None, **machine):
