@@ -107,7 +107,7 @@ def main(argv):
                         help="the kernel that the VM's suites run on (default: phyr)")
     parser.add_argument("--list", action="store_true", help="list the suites")
     parser.add_argument("--accept", action="store_true",
-                        help="with `pyverbs`: write the outcomes seen into the list of the "
+                        help="with `pyverbs` or `selftests`: write the outcomes seen into the list of the "
                         "expected ones, for a look at the difference and a commit")
     parser.add_argument("--debug", action="store_true",
                         help="run all that is to run on the debug kernel, a few suites at a time")
@@ -121,8 +121,8 @@ def main(argv):
     if wrong:
         ui.say(f"lab: {wrong}")
         return 2
-    if args.accept and args.suites != ["pyverbs"]:
-        ui.say("lab: --accept goes with the suite pyverbs, alone")
+    if args.accept and args.suites not in (["pyverbs"], ["selftests"]):
+        ui.say("lab: --accept goes with the suite pyverbs or selftests, alone")
         return 2
     passed, failed = in_turn(args) if args.suites else everything(args)
     print(f"{passed} passed, {failed} failed", flush=True)

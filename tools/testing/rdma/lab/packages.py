@@ -26,7 +26,7 @@ GROUPS = {
     "vm": ["gcc", "libc6-dev", "qemu-system-x86", "iproute2", "kmod"],
     "verbs": ["gcc", "make", "libc6-dev"],
     "unit": ["gcc", "make", "libc6-dev", "gcc-multilib", "clang", "libclang-rt-dev"],
-    "selftests": ["libcap-dev"],
+    "selftests": ["libcap-dev", "uuid-dev", "iproute2", "iputils-ping"],
     "lint": ["gcc", "make", "perl", "shellcheck", "xz-utils"],
     "ulp": ["nvme-cli"],
     "programs": ["rdmacm-utils", "ibverbs-utils", "libfabric-bin", "fio", "ucx-utils",

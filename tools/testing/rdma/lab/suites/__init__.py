@@ -11,14 +11,14 @@ import importlib
 import ui
 
 # Cheap ones first: what is quick to break is quick to see
-ORDER = ("unit", "config", "lint", "drivers", "selftest", "kunit", "verbs", "dma", "dmabuf", "ulp",
-         "pyverbs", "programs", "lab", "docs")
+ORDER = ("unit", "config", "lint", "drivers", "complaints", "kunit", "verbs", "dma", "dmabuf", "ulp",
+         "selftests", "pyverbs", "programs", "lab", "docs")
 
 # What runs together when all of them run a few at a time: those of a line one
 # after the other, since lint and drivers share a tree. Long ones first, so
 # that none is left alone at the end.
 TOGETHER = (("dma",), ("config", "lint", "drivers"), ("kunit",), ("lab",), ("verbs",), ("pyverbs",),
-            ("unit", "selftest"), ("dmabuf", "ulp"), ("programs",), ("docs",))
+            ("unit", "complaints"), ("selftests",), ("dmabuf", "ulp"), ("programs",), ("docs",))
 
 
 def names():

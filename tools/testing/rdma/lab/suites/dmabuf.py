@@ -1,39 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""dma-bufs: the kernel's own selftests, from the source that is booted, and the
-BAR of a PCI function as MRs and in an I/O address space of iommufd."""
+"""dma-bufs: the BAR of a PCI function as MRs and in an I/O address space of
+iommufd. The kernel's own selftests of dma-bufs are in the suite selftests."""
 
 import struct
 
-import kernel
 import klog
 import ktap
-import packages
 import paths
 import programs
-import ui
 from suites import verbs
 
-HELP = "the kernel's selftests of dma-bufs; a BAR as MRs and in iommufd, revoked while in use"
-
-# program: its source below tools/testing/selftests/
-PROGRAMS = {
-    "udmabuf": "drivers/dma-buf/udmabuf.c",
-    "dmabuf-heap": "dmabuf-heaps/dmabuf-heap.c",
-}
-# Those that need a mock IOMMU, which the debug kernel has
-DEBUG_PROGRAMS = {"iommufd": "iommu/iommufd.c"}
-
-# udmabuf asks for huge pages without looking whether there are any
-SCRIPT = """
-echo "${3:-0}" > /proc/sys/vm/nr_hugepages
-cd "$1" && exec ./"$2"
-"""
-
-# udmabuf has memfds of 1024 pages of 2 MiB, one at a time
-HUGE_PAGES = {"udmabuf": 1024, "iommufd": 128}
-MEMORY = "4G"
-# dmabuf-heap looks at each heap that there is
-CMDLINE = {"dmabuf-heap": [verbs.CMA]}
+HELP = "a BAR as MRs and in iommufd, revoked while in use"
 
 # vfio wants an IOMMU that remaps interrupts
 IOMMU = "-device intel-iommu,intremap=on"
@@ -42,30 +19,6 @@ PORT = "-device pcie-root-port,id=port0"
 # The BAR in which the MRs are; of iommufd, one that has room for many ranges
 BAR = 16 << 20
 IOMMUFD_BAR = 64 << 20
-
-
-def selftests_of(flavour):
-    return {**PROGRAMS, **(DEBUG_PROGRAMS if flavour == "debug" else {})}
-
-
-def build(flavour):
-    """Build the programs from the source of FLAVOUR; the folder they are in."""
-    packages.ensure("verbs", "selftests")
-    built = kernel.ensure(flavour)
-    tests = built.src / "tools/testing/selftests"
-    folder = paths.BUILD / "dmabuf" / flavour
-    folder.mkdir(parents=True, exist_ok=True)
-    log = paths.log("dmabuf.log")
-    with ui.step("Building the selftests of dma-bufs"):
-        with kernel.lock(f"linux/{flavour}"):
-            ui.logged(kernel.make(built.src, built.obj, flavour, "headers"), log,
-                      "making the kernel's headers for programs", env=kernel.environment(flavour))
-        for name, source in selftests_of(flavour).items():
-            ui.logged(["gcc", "-O2", "-g", "-Wall", "-Wno-unused-function", "-D_GNU_SOURCE=",
-                       "-I", tests, "-isystem", built.obj / "usr/include",
-                       "-o", folder / name, tests / source, "-lcap"],
-                      log, f"building {name}", append=True)
-    return folder
 
 
 def take(report, name, result):
@@ -77,15 +30,6 @@ def take(report, name, result):
     if result.status and not any(r.status == "fail" for r in results):
         report.fail(f"{name}.status", f"exit status {result.status}", log)
     return log
-
-
-def selftests(report):
-    folder = build(report.kernel)
-    for name in selftests_of(report.kernel):
-        take(report, name, report.vm(
-            f"dmabuf-{name}", ["sh", "-c", SCRIPT, name, folder, name,
-                               str(HUGE_PAGES.get(name, 0))], mem=MEMORY,
-            cmdline=CMDLINE.get(name, ())))
 
 
 def shared(name, size):
@@ -133,7 +77,6 @@ def iommufd(report):
 
 
 def run(report):
-    selftests(report)
     # The unpatched kernel has none of this: see verbs.mr_dmabuf
     if report.kernel != "stock":
         vfio(report)

@@ -11,7 +11,7 @@ from suites import debug, verbs
 
 HELP = "the tests' own: a complaint of the kernel fails its test, the shares cover all"
 
-FOLDER = paths.BUILD / "selftest"
+FOLDER = paths.BUILD / "complaints"
 SOURCES = ("labtest/complain.c", "verbs/ktap.c", "verbs/textfile.c")
 PROGRAMS = ("calm", "loud", "fatal", "last")     # it behaves as its name says
 
@@ -52,7 +52,7 @@ CUT = KUNIT[:KUNIT.index("[    2.200000]     # loud")]
 WRONG = {"some.loud.at": "at complain.c", "some.fatal.at": "Kernel panic",
          "some.fatal.rest": "the kernel panicked in at"}
 RIGHT = {f"some.{program}.{test}" for program in PROGRAMS for test in ("before", "at", "after")
-         } - WRONG.keys() - {"some.fatal.after"} | {"selftest.kernel", "selftest-1.kernel"}
+         } - WRONG.keys() - {"some.fatal.after"} | {"complaints.kernel", "complaints-1.kernel"}
 
 
 def build():
@@ -61,13 +61,13 @@ def build():
     for name in PROGRAMS:
         ui.logged(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-I", paths.TESTING / "verbs",
                    "-o", FOLDER / name, *(paths.TESTING / name for name in SOURCES)],
-                  paths.log("selftest.log"), f"building {name}")
+                  paths.log("complaints.log"), f"building {name}")
     return FOLDER
 
 
 def kunit(report):
     """Which of KUnit's tests a complaint belongs to."""
-    log = paths.log("check/selftest-kunit.log")
+    log = paths.log("check/complaints-kunit.log")
     for name, text, wanted in (("whole", KUNIT, IN_KUNIT), ("cut", CUT, [None, "one"])):
         log.write_text(text, encoding="utf-8")
         found = [test and test.name for _, test in klog.complaints(log)]
@@ -76,8 +76,8 @@ def kunit(report):
 
 def programs(report):
     """What is said of programs, of which one makes the kernel complain and one makes it panic."""
-    seen = reports.Report("selftest", report.kernel)
-    logs = verbs.run_programs(seen, "selftest", build(), PROGRAMS, under="some.")
+    seen = reports.Report("complaints", report.kernel)
+    logs = verbs.run_programs(seen, "complaints", build(), PROGRAMS, under="some.")
     seen.settle()
     good = {result.name for result in seen.results if result.status == "ok"}
     report.test("programs.boots", len(logs) == 2, f"{logs}")
