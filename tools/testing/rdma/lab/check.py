@@ -107,8 +107,8 @@ def main(argv):
                         help="the kernel that the VM's suites run on (default: phyr)")
     parser.add_argument("--list", action="store_true", help="list the suites")
     parser.add_argument("--accept", action="store_true",
-                        help="with `pyverbs` or `selftests`: write the outcomes seen into the list of the "
-                        "expected ones, for a look at the difference and a commit")
+                        help="with `pyverbs` or `selftests`: write the outcomes seen into the "
+                        "list of the expected ones, for a look at the difference and a commit")
     parser.add_argument("--debug", action="store_true",
                         help="run all that is to run on the debug kernel, a few suites at a time")
     args = parser.parse_args(argv)
