@@ -558,35 +558,45 @@ u64 phyr_settled(const struct phyr_list *list)
 }
 EXPORT_SYMBOL_GPL(phyr_settled);
 
-/**
- * phyr_at - what is at a byte of a list
- * @list: list to look into
- * @offset: in bytes from the start of the list
- *
- * For one look, or for few: no cursor has to be set up, but each look takes
- * time logarithmic in the number of ranges.
- * Context: any; the list must not change meanwhile.
- *
- * Return: the rest of the range that has the byte, from the byte on; empty
- * where the list ends before it.
- */
-struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
+/* The search of phyr_at(), where a list has leaves and ranges of any kind. */
+static noinline struct phys_vec phyr_at_search(const struct phyr_list *list, u64 offset)
 {
-	u64 page = offset >> PAGE_SHIFT, first, skip;
 	const struct phyr_leaf *leaf;
 	const u64 *word, *end;
+	u64 first, skip;
 
-	if (page >= list->nr_pages)
-		return (struct phys_vec) {};
-
-	leaf = phyr_find(list, page, &word, &end, &first);
+	leaf = phyr_find(list, offset >> PAGE_SHIFT, &word, &end, &first);
 	skip = offset - (first << PAGE_SHIFT);
 	return (struct phys_vec) {
 		.paddr = PFN_PHYS(phyr_word_pfn(*word)) + skip,
 		.len = (phyr_range_pages(leaf, word, end) << PAGE_SHIFT) - skip,
 	};
 }
-EXPORT_SYMBOL_GPL(phyr_at);
+
+/**
+ * phyr_at_slow - phyr_at() where a page's number is not the index of its range
+ * @list: list to look into
+ * @offset: in bytes from the start of the list
+ *
+ * Context: any; the list must not change meanwhile.
+ *
+ * Return: the rest of the range that has the byte, from the byte on; empty
+ * where the list ends before it.
+ */
+struct phys_vec phyr_at_slow(const struct phyr_list *list, u64 offset)
+{
+	u64 total = list->nr_pages << PAGE_SHIFT;
+
+	if (offset >= total)
+		return (struct phys_vec) {};
+	if (list->tail.order || list->tail.nr_pages != list->nr_pages)
+		return phyr_at_search(list, offset);
+	return (struct phys_vec) {
+		.paddr = PFN_PHYS(phyr_word_pfn(list->tail.word)) + offset,
+		.len = total - offset,
+	};
+}
+EXPORT_SYMBOL_GPL(phyr_at_slow);
 
 /**
  * phyr_seek - put a cursor before the first piece of a byte window

@@ -129,7 +129,7 @@ int phyr_list_append_pages(struct phyr_list *list, struct page **pages,
 			   size_t nr, gfp_t gfp);
 size_t phyr_list_memory(const struct phyr_list *list);
 u64 phyr_settled(const struct phyr_list *list);
-struct phys_vec phyr_at(const struct phyr_list *list, u64 offset);
+struct phys_vec phyr_at_slow(const struct phyr_list *list, u64 offset);
 void phyr_seek(struct phyr_cursor *cur, const struct phyr_list *list,
 	       u64 offset, u64 length);
 bool phyr_next_slow(struct phyr_cursor *cur);
@@ -145,6 +145,33 @@ static inline u64 phyr_word_position(u64 word)
 static inline u64 phyr_word_pfn(u64 word)
 {
 	return word & GENMASK_ULL(PHYR_PFN_BITS - 1, 0);
+}
+
+/**
+ * phyr_at - what is at a byte of a list
+ * @list: list to look into
+ * @offset: in bytes from the start of the list
+ *
+ * For one look, or for few: no cursor has to be set up. In a list of one leaf in
+ * which every range is one page, the page's number is the index of its range, and
+ * one load finds it. Elsewhere a look takes time logarithmic in the number of ranges.
+ * Context: any; the list must not change meanwhile.
+ *
+ * Return: the rest of the range that has the byte, from the byte on; empty
+ * where the list ends before it.
+ */
+static __always_inline struct phys_vec phyr_at(const struct phyr_list *list, u64 offset)
+{
+	const struct phyr_leaf *leaf = &list->tail;
+	size_t skip = offset & (PAGE_SIZE - 1);
+	u64 page = offset >> PAGE_SHIFT;
+
+	if (page >= leaf->nr || leaf->nr != list->nr_pages || !leaf->order)
+		return phyr_at_slow(list, offset);
+	return (struct phys_vec) {
+		.paddr = ((phys_addr_t)phyr_word_pfn(leaf->words[page]) << PAGE_SHIFT) + skip,
+		.len = PAGE_SIZE - skip,
+	};
 }
 
 /**
