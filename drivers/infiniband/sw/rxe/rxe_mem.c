@@ -204,6 +204,70 @@ static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
 		memcpy_fromio(addr, va, len);
 }
 
+static __always_inline void rxe_copy_ram(void *va, void *addr, size_t len,
+					 enum rxe_mr_copy_dir dir)
+{
+	if (dir == RXE_TO_MR_OBJ)
+		memcpy(va, addr, len);
+	else
+		memcpy(addr, va, len);
+}
+
+/*
+ * Copy between a buffer and pinned memory, which is what most messages do: no
+ * access has to begin or end, and all of it is RAM. The range is in the umem.
+ */
+static __always_inline int rxe_umem_copy(struct ib_umem *umem, u64 offset, void *addr,
+					 unsigned int length, enum rxe_mr_copy_dir dir)
+{
+	offset += ib_umem_offset(umem);
+	for (;;) {
+		struct phys_vec vec = phyr_at(&umem->phyr, offset);
+		unsigned int len = min(vec.len, length);
+
+		if (unlikely(!len))
+			return -EFAULT;
+		rxe_copy_ram(phys_to_virt(vec.paddr), addr, len, dir);
+		length -= len;
+		if (!length)
+			return 0;
+		addr += len;
+		offset += len;
+	}
+}
+
+/* Copy between a buffer and an MR whose memory is neither pinned nor ODP. */
+static noinline int rxe_other_copy(struct rxe_mr *mr, u64 iova, void *addr,
+				   unsigned int length, enum rxe_mr_copy_dir dir)
+{
+	enum dma_data_direction access = dir == RXE_TO_MR_OBJ ?
+					 DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
+	struct rxe_ranges ranges;
+	int err;
+
+	err = rxe_mr_begin(mr, &ranges, access);
+	if (unlikely(err))
+		return err;
+	do {
+		struct rxe_span span = rxe_mr_span(mr, &ranges, iova, length);
+
+		if (unlikely(!span.len)) {
+			err = -EFAULT;
+			break;
+		}
+		if (unlikely(span.io))
+			rxe_copy_io((void __iomem *)span.va, addr, span.len, dir);
+		else
+			rxe_copy_ram(span.va, addr, span.len, dir);
+		addr += span.len;
+		iova += span.len;
+		length -= span.len;
+	} while (length);
+	rxe_mr_end(mr, &ranges, access);
+
+	return err;
+}
+
 /**
  * rxe_mr_copy - copy between a buffer and an MR
  * @mr: MR with a reference held, access rights checked
@@ -221,11 +285,6 @@ static void rxe_copy_io(void __iomem *va, void *addr, size_t len,
 int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 		u32 ahead, enum rxe_mr_copy_dir dir)
 {
-	enum dma_data_direction access = dir == RXE_TO_MR_OBJ ?
-					 DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
-	struct rxe_ranges ranges;
-	int err;
-
 	if (length == 0)
 		return 0;
 	if (WARN_ON(!mr))
@@ -233,32 +292,11 @@ int rxe_mr_copy(struct rxe_mr *mr, u64 iova, void *addr, unsigned int length,
 
 	if (unlikely(!rxe_mr_has_range(mr, iova, length)))
 		return mr_check_range(mr, iova, length);
+	if (unlikely(!mr->umem))
+		return rxe_other_copy(mr, iova, addr, length, dir);
 	if (is_odp_mr(mr))
 		return rxe_odp_mr_copy(mr, iova, addr, length, ahead, dir);
-
-	err = rxe_mr_begin(mr, &ranges, access);
-	if (unlikely(err))
-		return err;
-	do {
-		struct rxe_span span = rxe_mr_span(mr, &ranges, iova, length);
-
-		if (unlikely(!span.len)) {
-			err = -EFAULT;
-			break;
-		}
-		if (unlikely(span.io))
-			rxe_copy_io((void __iomem *)span.va, addr, span.len, dir);
-		else if (dir == RXE_TO_MR_OBJ)
-			memcpy(span.va, addr, span.len);
-		else
-			memcpy(addr, span.va, span.len);
-		addr += span.len;
-		iova += span.len;
-		length -= span.len;
-	} while (length);
-	rxe_mr_end(mr, &ranges, access);
-
-	return err;
+	return rxe_umem_copy(mr->umem, iova - mr->ibmr.iova, addr, length, dir);
 }
 
 /**
