@@ -184,6 +184,9 @@ static const char *traffic_ended(int err, const struct way *way)
 	if (err == IBV_WC_RETRY_EXC_ERR || err == IBV_WC_WR_FLUSH_ERR ||
 	    err == IBV_WC_FATAL_ERR)
 		return NULL;
+	/* Regions go before the queue pair that was made before them. */
+	if (way->gone[1] && err == IBV_WC_REM_ACCESS_ERR)
+		return NULL;
 	if (way->gone[0] && err < 0 && err != -ETIMEDOUT)
 		return NULL;
 	ktap_diag("traffic: %s", err < 0 ? strerror(-err) :

@@ -18,7 +18,7 @@ ORDER = ("unit", "config", "lint", "drivers", "complaints", "kunit", "verbs", "d
 # after the other, since lint and drivers share a tree. Long ones first, so
 # that none is left alone at the end.
 TOGETHER = (("dma",), ("config", "lint", "drivers"), ("kunit",), ("lab",), ("verbs",), ("pyverbs",),
-            ("unit", "complaints"), ("selftests",), ("dmabuf", "ulp"), ("programs",), ("docs",))
+            ("unit", "complaints"), ("dmabuf", "ulp"), ("programs",), ("docs",))
 
 
 def names():

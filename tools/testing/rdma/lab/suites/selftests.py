@@ -155,6 +155,8 @@ def build(built, group):
     """Build the programs of GROUP; the folder they are in."""
     folder = paths.BUILD / "selftests" / built.flavour
     log = paths.log(f"selftests-{built.flavour}.log")
+    if not group.build:
+        return folder
     with kernel.lock(f"linux/{built.flavour}"), ui.step(f"Building selftests of {group.setup}"):
         for target in group.build:
             out = folder / target.replace("/", "-")
