@@ -130,6 +130,14 @@ static int receiver_as_before(struct fixture *f)
 	return region_check_all(&f->remote);
 }
 
+/* Say which of the steps it is that failed. */
+static int step(const char *what, int err)
+{
+	if (err)
+		ktap_diag("%s: %s", what, strerror(-err));
+	return err;
+}
+
 /*
  * The requester begins anew with the packet number that it failed with, as the
  * receiver, which nobody touches, still waits for that one.
@@ -139,13 +147,14 @@ static int none(struct fixture *f, const struct operation *op)
 	int i, err;
 
 	for (i = 0; i < ROUNDS; i++) {
-		err = all_fail(f, op);
+		err = step("the requests", all_fail(f, op));
 		if (!err)
-			err = receiver_as_before(f);
+			err = step("the receiver", receiver_as_before(f));
 		if (!err)
-			err = conn_restart(&f->conn, f->conn.a.psn);
+			err = step("beginning anew",
+				   conn_restart(&f->conn, f->conn.a.psn));
 		if (!err)
-			err = verify(f, op, i);
+			err = step("a request then", verify(f, op, i));
 		if (err)
 			return err;
 		f->conn.a.psn = (f->conn.a.psn + 1) & 0xffffff;

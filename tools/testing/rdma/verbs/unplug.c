@@ -187,6 +187,8 @@ static const char *traffic_ended(int err, const struct way *way)
 	/* Regions go before the queue pair that was made before them. */
 	if (way->gone[1] && err == IBV_WC_REM_ACCESS_ERR)
 		return NULL;
+	if (way->gone[0] && err == IBV_WC_LOC_PROT_ERR)
+		return NULL;
 	if (way->gone[0] && err < 0 && err != -ETIMEDOUT)
 		return NULL;
 	ktap_diag("traffic: %s", err < 0 ? strerror(-err) :
