@@ -13,17 +13,15 @@ import suites
 
 # Suites, and how many seconds a part of them takes one processor under emulation, boot
 # and search for leaks included, where it is not the usual time
-USUAL = 60
+USUAL = 120
 SECONDS = {
-    "kunit/page_tables": 600, "pyverbs/pyverbs": 300, "pyverbs/pyverbs-udmabuf": 90,
-    "verbs/mr_size": 150, "verbs/odp_data": 150, "verbs/mr_data": 120, "verbs/mr_bounds": 120,
-    "verbs/mr_again": 25, "verbs/mr_bad": 25, "verbs/mr_dmabuf": 25, "verbs/mr_pmem": 25,
-    "verbs/mr_process": 25, "verbs/mr_sge": 25, "verbs/mr_siw": 25, "verbs/mr_window": 25,
-    "dma/none": 170, "dma/strict": 170, "dma/lazy": 170, "dma/caching": 170,
-    "dma/passthrough": 170, "dma/clock": 150,
+    "pyverbs/pyverbs": 1500, "pyverbs/pyverbs-udmabuf": 150, "kunit/page_tables": 600,
+    "verbs/mr_size": 300, "verbs/odp_data": 300, "verbs/mr_data": 300, "verbs/mr_bounds": 300,
+    "dma/none": 300, "dma/strict": 300, "dma/lazy": 300, "dma/caching": 300,
+    "dma/passthrough": 300, "dma/clock": 300,
 }
 SUITES = ("verbs", "kunit", "dma", "pyverbs")
-SHARE = 700             # seconds of one processor: about six minutes on two
+SHARE = 600             # seconds of one processor, so that two take some minutes
 
 
 def units():
