@@ -188,7 +188,9 @@ def _build(flavour, source, deferred):
     obj = folder / "obj"
     sources.need_space(folder, 0 if (obj / "vmlinux").exists() else FLAVOURS[flavour].space,
                        f"building the {flavour} kernel")
-    (folder / "built.json").unlink(missing_ok=True)
+    if not _built(flavour, _key(flavour, source), False):
+        # Else it can be used while the deferred modules are added
+        (folder / "built.json").unlink(missing_ok=True)
     source.update()
     obj.mkdir(parents=True, exist_ok=True)
     env = environment(flavour)
