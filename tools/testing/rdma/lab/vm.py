@@ -41,6 +41,7 @@ NOT_FOUND = 127
 BOOT_LIMIT = 1200       # seconds; far more than the slowest kernel takes on a busy machine
 STOP_LIMIT = 5          # for what was written to reach the host
 KILL_AFTER = 5.0        # for the program to end after SIGTERM
+MORE_BOOTS = 2          # where QEMU is at fault
 KEEP_LOGS = 200
 MODULES = ("rdma_rxe", "ib_uverbs", "rdma_ucm")
 # Those that ask a program to end are passed on once, the others each time
@@ -483,6 +484,14 @@ class _Run:
             raise ui.LabError("the VM ended before the program did", log=self.log,
                               tail=klog.lines(self.log)[-15:])
 
+    def ran_stale_code(self):
+        """Did the kernel die by a trap that it had removed, before the program began?
+
+        The kernel changes its code while it runs, by way of a trap in the first byte.
+        QEMU's emulation of several processors can run the trap once more afterwards.
+        """
+        return self.began is None and "Oops: int3" in self.result.panic
+
     def finish(self):
         if self.began:
             self.result.seconds = (self.ended or time.monotonic()) - self.began
@@ -600,27 +609,36 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     words = accel.choose(built, initrd, icount)
     own_devices, own_cmdline = dma.machine(iommu, edu)
 
-    this = _Run(_log_path(name), timeout=timeout, kill_after=kill_after, signals=signals,
-                node=node, boot_limit=None if gdb else BOOT_LIMIT)
-    this.wanted = (*fds, kinds)
-    this.result.accel = accel.name(words)
-    if "t" in kinds:
-        this.terminal = streams.Terminal(fds)
-    job = _job(argv, environment(env, rdma_core), cwd, umask, limits, shares, built,
-               _modules(built, network, edu), node, network)
-    job += [("s", "".join(kinds))]
-    if this.terminal:
-        job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
-    with qemu.debugger(gdb, built) as debugger:
-        try:
-            if node:
-                node.join(this)
-            this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
-                       cpus=1 if icount else cpus,
-                       devices=[*own_devices, *devices],
-                       cmdline=[*own_cmdline, *_cmdline(kernel, icount, gdb), *cmdline],
-                       shares=shares, link=node and (node.socket, node.mac), gdb=debugger)
-            this.loop()
-        finally:
-            this.finish()
+    def boot():
+        this = _Run(_log_path(name), timeout=timeout, kill_after=kill_after, signals=signals,
+                    node=node, boot_limit=None if gdb else BOOT_LIMIT)
+        this.wanted = (*fds, kinds)
+        this.result.accel = accel.name(words)
+        if "t" in kinds:
+            this.terminal = streams.Terminal(fds)
+        job = _job(argv, environment(env, rdma_core), cwd, umask, limits, shares, built,
+                   _modules(built, network, edu), node, network)
+        job += [("s", "".join(kinds))]
+        if this.terminal:
+            job += [("t", this.terminal.settings()), ("z", this.terminal.size())]
+        with qemu.debugger(gdb, built) as debugger:
+            try:
+                if node:
+                    node.join(this)
+                this.start(job, accel=words, image=built.image, initrd=initrd, mem=mem,
+                           cpus=1 if icount else cpus,
+                           devices=[*own_devices, *devices],
+                           cmdline=[*own_cmdline, *_cmdline(kernel, icount, gdb), *cmdline],
+                           shares=shares, link=node and (node.socket, node.mac), gdb=debugger)
+                this.loop()
+            finally:
+                this.finish()
+        return this
+
+    this = boot()
+    for _ in range(MORE_BOOTS):
+        if node or not this.ran_stale_code():
+            break
+        ui.say("lab: the emulation ran stale code while the kernel booted; booting again")
+        this = boot()
     return this.outcome()

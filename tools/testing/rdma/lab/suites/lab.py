@@ -28,6 +28,7 @@ import ktap
 import packages
 import paths
 import ui
+import userspace
 import vm
 
 HELP = "the lab itself: statuses, streams, signals, terminals, files, traffic"
@@ -607,7 +608,7 @@ def debugger(check, cwd):
         if not check("the lab says how to attach", match, err):
             return
         words = [os.fsdecode(word) for word in match.groups()]
-        log = max((paths.LOGS / "vm").glob("*-exec-*.log"), key=lambda log: log.stat().st_mtime_ns)
+        log, = (paths.LOGS / "vm").glob(f"*-exec-{child.pid}.*.log")
         check("the VM waits", not select.select([child.stdout], [], [], 5)[0] and
               log.stat().st_size == 0, log)
         gdb = subprocess.run(["gdb", "-nx", "-batch", "-ex", f"target remote {words[0]}", "-ex",
@@ -1050,6 +1051,7 @@ def run_group(group):
 def run(report):
     packages.ensure("vm", "programs", "gdb")
     vm.prepare(report.kernel)   # once, and not in each call
+    userspace.ensure_pyverbs()  # which Python programs get
     os.environ["LAB_KERNEL"] = report.kernel
     log = paths.log("check/lab.log")
     with ui.step("Calling the lab") as step, open(log, "w", encoding="utf-8") as out, \
