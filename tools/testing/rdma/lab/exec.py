@@ -57,10 +57,10 @@ on stderr with "{pair.MARK.decode().strip()}" before each line.
 
 SURROUNDINGS = """
 Arguments, environment, working directory, umask, resource limits and streams
-are the caller's own. Two variables get folders appended: PATH the programs of
-the lab's rdma-core and perftest, LD_LIBRARY_PATH the lab's rdma-core. So what
-the caller's own variables name comes first, and what no variable names is the
-lab's, not the system's. --rdma-core changes this.
+are the caller's own. Two variables get folders added: PATH the programs of
+the lab's rdma-core and perftest, before the first folder of the system's, and
+LD_LIBRARY_PATH, at its end, the lab's rdma-core. So what the caller's own folders
+have comes first, and then the lab's, not the system's. --rdma-core changes this.
 
 A program that crashes leaves its core dump in the file core in its working
 directory, where the limit (ulimit -c) allows it.
@@ -84,6 +84,10 @@ it as well; if it did not end --kill-after seconds later, or when the same signa
 comes again, the lab ends the VM. SIGUSR1 and SIGUSR2 are passed on. Kernel messages
 are in build/logs/vm/. To load more modules, call modprobe in the VM.
 """
+
+
+# What ./lab shell does not have
+WITHOUT_PAIR = re.compile(r"With two VMs.*? that is the status\.\n", re.DOTALL)
 
 
 def _positive(what):
@@ -167,7 +171,8 @@ def options(verb, with_command):
     usage = f"./lab {verb} [OPTION]..." + (" [--] COMMAND [ARGUMENT]..." if with_command else "")
     text = (DESCRIPTION if with_command else SHELL) + SURROUNDINGS
     parser = argparse.ArgumentParser(
-        prog=f"lab {verb}", usage=usage, epilog=STATUSES,
+        prog=f"lab {verb}", usage=usage,
+        epilog=STATUSES if with_command else WITHOUT_PAIR.sub("", STATUSES),
         description=text + (PAIR if with_command else ""),
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_machine(parser.add_argument)

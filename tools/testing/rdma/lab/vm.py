@@ -131,12 +131,24 @@ def _join(own, before=(), behind=()):
     return b":".join(parts)
 
 
+# Where a distribution has its own programs; those of its rdma-core need its libraries
+SYSTEM = {b"/usr/local/sbin", b"/usr/local/bin", b"/usr/sbin", b"/usr/bin", b"/sbin", b"/bin"}
+
+
+def _before_system(path, folders):
+    """The search path PATH with FOLDERS before the first folder of the system."""
+    parts = path.split(b":")
+    at = next((i for i, part in enumerate(parts) if part in SYSTEM), len(parts))
+    return b":".join([*parts[:at], *map(os.fsencode, folders), *parts[at:]])
+
+
 def environment(env=None, core=None):
     """ENV (the caller's own, as bytes) with folders of an rdma-core in two variables.
 
     CORE says which: None is the lab's, in front of all, for the lab's own tests;
-    "lab" is the lab's with its perftest, behind what the caller has; "system" is
-    none. A path is a folder of the caller's, in front of all, and the lab's behind.
+    "lab" is the lab's with its perftest, behind what the caller has, but before what
+    the system has; "system" is none. A path is a folder of the caller's, in front of
+    all, and the lab's behind.
     """
     import userspace
     env = dict(os.environb if env is None else env)
@@ -149,7 +161,7 @@ def environment(env=None, core=None):
         before = ((), ()) if core == "lab" else _core_folders(Path(core).absolute())
         behind = ([lab / "bin", userspace.ensure_perftest()], [lab / "lib"])
     own = env.get(b"PATH") or os.fsencode(os.defpath)   # what execvp() takes for none
-    env[b"PATH"] = _join(own, before[0], behind[0])
+    env[b"PATH"] = _join(_before_system(own, behind[0]), before[0])
     env[b"LD_LIBRARY_PATH"] = _join(env.get(b"LD_LIBRARY_PATH"), before[1], behind[1])
     return env
 

@@ -231,9 +231,12 @@ def context(check, cwd):
     differ = {k for k in {*got, *own} if got.get(k) != own.get(k)}
     check("environment", differ <= {b"PATH", b"LD_LIBRARY_PATH", b"_"}, sorted(differ))
     for name in (b"PATH", b"LD_LIBRARY_PATH"):
-        check(f"the patched rdma-core is behind the caller's own in {name.decode()}",
-              os.fsencode(paths.BUILD) in got.get(name, b"")[len(own.get(name, b"")):] and
-              got[name].startswith(own.get(name, b"")), got.get(name))
+        folders = [folder for folder in got.get(name, b"").split(b":")
+                   if not folder.startswith(os.fsencode(paths.BUILD))]
+        check(f"{name.decode()} has the patched rdma-core, and all of the caller's in its order",
+              os.fsencode(paths.BUILD) in got.get(name, b"") and
+              folders == [folder for folder in own.get(name, b"").split(b":") if folder],
+              got.get(name))
     check("working directory", read("pwd") == folder + b"\n", read("pwd"))
     check("umask", read("umask") == b"0027\n", read("umask"))
     check("host name", read("hostname") == os.fsencode(os.uname().nodename) + b"\n",
@@ -295,7 +298,8 @@ def user_space(check, cwd):
     own.mkdir(parents=True)
     for file in (core / "lib").glob("libibverbs.so*"):
         shutil.copy(file, own, follow_symlinks=True)
-    plain = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
+    system = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    plain = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"} | {"PATH": system}
     named = {**plain, "LD_LIBRARY_PATH": str(own), "PATH": f"{cwd}/bin:{plain['PATH']}"}
 
     def call(name, env, library, first, *options):
@@ -304,13 +308,14 @@ def user_space(check, cwd):
         check(f"{name}: the first of PATH", done.stdout.startswith(f"PATH={first}:".encode()), done)
         return done.stdout
 
-    mine = plain["PATH"].split(":")[0]
-    call("the caller names none", plain, core / "lib", mine)
+    call("the caller names none", plain, core / "lib", core / "bin")
     said = call("the caller's own", named, own, f"{cwd}/bin")
-    check("the caller's own: the lab's behind",
+    check("the caller's own: then the lab's, then the system's",
           _path_of("LD_LIBRARY_PATH", said) == [str(own), str(core / "lib")] and
-          _path_of("PATH", said)[:-2] == named["PATH"].split(":"), said)
-    said = call("--rdma-core system", plain, "/lib/x86_64-linux-gnu", mine, "--rdma-core", "system")
+          _path_of("PATH", said)[:2] == [f"{cwd}/bin", str(core / "bin")] and
+          _path_of("PATH", said)[3:] == system.split(":"), said)
+    said = call("--rdma-core system", plain, "/lib/x86_64-linux-gnu", "/usr/local/bin",
+                "--rdma-core", "system")
     check("--rdma-core system: nothing added", _path_of("PATH", said) == plain["PATH"].split(":")
           and _path_of("LD_LIBRARY_PATH", said) == [""], said)
     call("--rdma-core DIR", named, core / "lib", core / "bin", "--rdma-core", str(core.parent))
