@@ -619,6 +619,8 @@ def run(argv, *, kernel="phyr", mem="2G", cpus=2, devices=(), cmdline=(), timeou
     shares = [(f"lab.rw{i}", path) for i, path in enumerate(shared(cwd, rw))]
     initrd = agent.initramfs()
     words = accel.choose(built, initrd, icount)
+    if node:        # which cannot boot again by itself, see ran_stale_code()
+        words = [word.replace("thread=multi", "thread=single") for word in words]
     own_devices, own_cmdline = dma.machine(iommu, edu)
 
     def boot():
